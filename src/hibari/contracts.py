@@ -1,0 +1,282 @@
+"""The frozen nouns that cross a boundary between rooms, and the error tree.
+
+Standard library only: the server, the command line and the worker all read this file, and none of them
+should pay for anything by doing so.
+
+    HibariError
+    ├── InvalidRequest      what was asked for cannot be made; says what would be possible   (exit code 2)
+    │   └── UnknownModel    no model of that name; lists the known ones                      (exit code 2)
+    ├── WeightsError        weights are missing, damaged or of another shape                 (exit code 2)
+    ├── InputError          a file that was given cannot be read as what it should be        (exit code 2)
+    ├── OutputError         the result cannot be written where it was wanted                 (exit code 2)
+    └── MissingPart         an optional part (font, package) is absent; says how to get it   (exit code 2)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+MAX_PROMPT_CHARS = 2000
+MAX_OUTPUT_WIDTH_PX, MAX_OUTPUT_HEIGHT_PX = 1920, 1920
+MIN_OUTPUT_PX = 16
+MAX_OUTPUT_FPS = 30
+MAX_SEED = 2**63 - 1
+
+
+class HibariError(Exception):
+    """Base of every error that is about the user's world and not about a bug of ours."""
+
+    exit_code = 2
+
+
+class InvalidRequest(HibariError):
+    """A request that cannot be carried out. `field` names the part that is wrong."""
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class UnknownModel(InvalidRequest):
+    """No model of that name is in the catalog."""
+
+
+class WeightsError(HibariError):
+    """Weights are missing, damaged, or do not fit the network."""
+
+
+class InputError(HibariError):
+    """A given file is not what it should be."""
+
+
+class OutputError(HibariError):
+    """The result cannot be written."""
+
+
+class MissingPart(HibariError):
+    """An optional part is not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What the outside needs to know of a model, known without loading it.
+
+    Attributes:
+        name: what `--model` takes.
+        summary: one line for a list of models.
+        sizes: native (width, height) in px, the default first.
+        fps: native frames a second.
+        time_factor: pixel frames a latent frame; F latent frames are 1 + time_factor * (F - 1) pixel frames.
+        space_factor: px a latent cell, in each direction.
+        latent_channels: channels of a latent.
+        window_frames: latent frames that the network was trained on; longer clips are made window by window.
+        window_overlap: latent frames that a window takes over from the one before it, as given frames.
+        max_seconds: the longest clip.
+        default_seconds, default_steps, default_guidance: the shipped preset.
+        guidance_interval: sigmas (low, high) between which guidance is applied.
+        sigma_shift: s of the schedule sigma -> s sigma / (1 + (s - 1) sigma); 1 is uniform.
+        licence: of the weights.
+        weights: the weights file's name, or None for a model without weights.
+    """
+
+    name: str
+    summary: str
+    sizes: tuple[tuple[int, int], ...]
+    fps: int
+    time_factor: int
+    space_factor: int
+    latent_channels: int
+    window_frames: int
+    window_overlap: int
+    max_seconds: float
+    default_seconds: float
+    default_steps: int
+    default_guidance: float
+    guidance_interval: tuple[float, float]
+    sigma_shift: float
+    licence: str
+    weights: str | None
+
+    def latent_frames(self, frames: int) -> int:
+        """Latent frames that hold at least `frames` pixel frames."""
+        return 1 + -(-(frames - 1) // self.time_factor)
+
+    def native_size(self, width: int, height: int) -> tuple[int, int]:
+        """The native (width, height) whose shape is nearest to the wanted one."""
+        return min(self.sizes, key=lambda size: abs(_log_aspect(size) - _log_aspect((width, height))))
+
+
+def _log_aspect(size: tuple[int, int]) -> float:
+    from math import log
+
+    return log(size[0] / size[1])
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One wish, complete: every default has been filled in, and every value checked, by `resolve`.
+
+    Attributes:
+        prompt: 1 to MAX_PROMPT_CHARS characters, not blank.
+        model: a name of the catalog.
+        negative_prompt: replaces the empty prompt in the unconditional branch.
+        width, height: px of the finished clip.
+        fps: frames a second of the finished clip.
+        seconds: length asked for. The clip has `round(seconds * fps)` frames, at least one.
+        native_width, native_height: px at which the model works; resized to width x height afterwards.
+        native_frames: pixel frames at the model's own rate that cover the length.
+        steps: sampler steps, 1 to 200.
+        guidance_scale: w in uncond + w (cond - uncond); 1 is no guidance. 1 to 30.
+        seed: 0 to MAX_SEED.
+    """
+
+    prompt: str
+    model: str
+    negative_prompt: str
+    width: int
+    height: int
+    fps: int
+    seconds: float
+    native_width: int
+    native_height: int
+    native_frames: int
+    steps: int
+    guidance_scale: float
+    seed: int
+
+    @property
+    def frames(self) -> int:
+        """Frames of the finished clip."""
+        return max(1, round(self.seconds * self.fps))
+
+    @classmethod
+    def resolve(
+        cls,
+        spec: ModelSpec,
+        prompt: str,
+        *,
+        negative_prompt: str = "",
+        size: tuple[int, int] | None = None,
+        seconds: float | None = None,
+        fps: int | None = None,
+        steps: int | None = None,
+        guidance_scale: float | None = None,
+        seed: int,
+    ) -> GenerationRequest:
+        """Fill in the model's defaults and check everything.
+
+        Raises:
+            InvalidRequest: with the field, what came, and what is possible.
+        """
+        _check_text(prompt, "prompt", required=True)
+        _check_text(negative_prompt, "negative_prompt", required=False)
+        width, height = size or spec.sizes[0]
+        if not (
+            MIN_OUTPUT_PX <= width <= MAX_OUTPUT_WIDTH_PX and MIN_OUTPUT_PX <= height <= MAX_OUTPUT_HEIGHT_PX
+        ):
+            raise InvalidRequest(
+                f"size is {width}x{height}; each side must be {MIN_OUTPUT_PX} to {MAX_OUTPUT_WIDTH_PX} px",
+                field="size",
+            )
+        if width % 2 or height % 2:
+            raise InvalidRequest(
+                f"size is {width}x{height}; both sides must be even (video is stored with halved colour)",
+                field="size",
+            )
+        if not 1 / 4 <= width / height <= 4:
+            raise InvalidRequest(
+                f"size is {width}x{height}; the longer side can be at most 4 times the shorter", field="size"
+            )
+        fps = spec.fps if fps is None else fps
+        if not 1 <= fps <= MAX_OUTPUT_FPS:
+            raise InvalidRequest(f"fps is {fps}; must be 1 to {MAX_OUTPUT_FPS}", field="fps")
+        seconds = spec.default_seconds if seconds is None else seconds
+        if not 0 <= seconds <= spec.max_seconds:  # also refuses NaN
+            raise InvalidRequest(
+                f"seconds is {seconds:g}; {spec.name} makes 0 (one frame) to {spec.max_seconds:g} seconds",
+                field="seconds",
+            )
+        steps = spec.default_steps if steps is None else steps
+        if not 1 <= steps <= 200:
+            raise InvalidRequest(f"steps is {steps}; must be 1 to 200", field="steps")
+        guidance_scale = spec.default_guidance if guidance_scale is None else guidance_scale
+        if not 1 <= guidance_scale <= 30:
+            raise InvalidRequest(
+                f"guidance is {guidance_scale:g}; must be 1 (none) to 30", field="guidance_scale"
+            )
+        if not 0 <= seed <= MAX_SEED:
+            raise InvalidRequest(f"seed is {seed}; must be 0 to {MAX_SEED}", field="seed")
+        native_width, native_height = spec.native_size(width, height)
+        frames = max(1, round(seconds * fps))
+        # The last finished frame is shown at (frames - 1) / fps; the native clip must reach that moment.
+        native_frames = 1 + -(-(frames - 1) * spec.fps // fps)
+        return cls(
+            prompt=prompt.strip(),
+            model=spec.name,
+            negative_prompt=negative_prompt.strip(),
+            width=width,
+            height=height,
+            fps=fps,
+            seconds=seconds,
+            native_width=native_width,
+            native_height=native_height,
+            native_frames=native_frames,
+            steps=steps,
+            guidance_scale=guidance_scale,
+            seed=seed,
+        )
+
+
+def _check_text(text: str, name: str, *, required: bool) -> None:
+    if required and not text.strip():
+        raise InvalidRequest(f"the {name} is empty; say in a sentence what the video should show", field=name)
+    if len(text) > MAX_PROMPT_CHARS:
+        raise InvalidRequest(
+            f"the {name} has {len(text):,} characters; at most {MAX_PROMPT_CHARS:,} are read", field=name
+        )
+    # Half a surrogate pair: what Python makes of a command line that is not UTF-8. No file could store it.
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidRequest(f"the {name} is not valid Unicode text; write it as UTF-8", field=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that is needed to make a clip again; stored inside the file and printed by `hibari show`.
+
+    `postprocess` says in words what happened after the model ("resized 128x128 -> 1280x720, ..."), and
+    `versions` names the software whose change could change the pixels.
+    """
+
+    request: GenerationRequest
+    weights_sha256: str | None
+    versions: Mapping[str, str]
+    postprocess: tuple[str, ...] = ()
+    generator: str = "hibari"
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_json(self) -> str:
+        """One line of JSON with sorted keys: the same recipe gives the same bytes."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Finished pixels as a stream.
+
+    Attributes:
+        frames: yields uint8 arrays [height, width, 3], RGB, one a frame; can be walked once.
+        width, height: px.
+        fps: frames a second.
+        frame_count: how many frames the stream yields.
+        recipe: how it was made.
+    """
+
+    frames: Iterator[Any]
+    width: int
+    height: int
+    fps: int
+    frame_count: int
+    recipe: Recipe

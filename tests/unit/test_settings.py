@@ -1,0 +1,72 @@
+"""Defends: the environment is read in one place, wrong values are named, and nothing else reads it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import hibari
+from hibari.contracts import InvalidRequest
+from hibari.settings import Settings
+
+
+def test_defaults() -> None:
+    settings = Settings.from_environment({"HOME": "/home/someone"})
+    assert (settings.model, settings.device) == ("mini", "auto")
+    assert settings.threads >= 1
+    assert settings.cache_dir == Path("/home/someone/.cache/hibari")
+
+
+def test_everything_can_be_set() -> None:
+    settings = Settings.from_environment(
+        {
+            "HIBARI_MODEL": "testcard",
+            "HIBARI_THREADS": "3",
+            "HIBARI_DEVICE": "cpu",
+            "HIBARI_CACHE_DIR": "/var/cache/films",
+        }
+    )
+    assert settings == Settings("testcard", 3, "cpu", Path("/var/cache/films"))
+
+
+def test_nothing_is_the_same_as_not_set() -> None:
+    names = ("HIBARI_MODEL", "HIBARI_THREADS", "HIBARI_DEVICE", "HIBARI_CACHE_DIR", "XDG_CACHE_HOME")
+    home = {"HOME": "/home/someone"}
+    assert Settings.from_environment(dict.fromkeys(names, "") | home) == Settings.from_environment(home)
+
+
+@pytest.mark.parametrize(
+    ("xdg", "wanted"), [("/x", "/x/hibari"), ("relative", "/home/someone/.cache/hibari")]
+)
+def test_the_xdg_folder_counts_if_it_is_absolute(xdg: str, wanted: str) -> None:
+    settings = Settings.from_environment({"HOME": "/home/someone", "XDG_CACHE_HOME": xdg})
+    assert settings.cache_dir == Path(wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HIBARI_THREADS", "0"),
+        ("HIBARI_THREADS", "many"),
+        ("HIBARI_THREADS", "1.5"),
+        ("HIBARI_THREADS", "99999"),
+        ("HIBARI_DEVICE", "tpu"),
+        ("HIBARI_DEVICE", "CPU"),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, value: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"{name} is '{value}'; must be") as caught:
+        Settings.from_environment({name: value})
+    assert caught.value.field == name
+
+
+def test_nobody_else_reads_the_environment() -> None:
+    package = Path(hibari.__file__).parent
+    readers = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if re.search(r"\bos\.(environ|getenv)", path.read_text(encoding="utf-8"))
+    }
+    assert readers == {"settings.py"}
