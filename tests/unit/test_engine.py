@@ -1,0 +1,493 @@
+"""Defends the engine's promise: a run depends on model and request alone, and can be left at any step."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hibari.contracts import GenerationRequest, InputError, ModelSpec, OutputError
+from hibari.diffusion.sampler import Evaluation, Sampler, adams_bashforth_step, euler_step, sample
+from hibari.engine import Event, FramesDecoded, StepDone, generate, preview_image
+from hibari.engine.loop import advance, done, encode_request, steps_made, total_steps
+from hibari.engine.plan import Plan, plan
+from hibari.engine.state import GenerationState, frame_noise, initial_state
+from hibari.models.protocol import Conditioning, Model
+from hibari.models.testcard.card import card_latent
+from hibari.models.testcard.load import load as load_testcard
+
+SPEC = ModelSpec(
+    name="testcard",
+    summary="colour bars",
+    sizes=((64, 64),),
+    fps=8,
+    time_factor=4,
+    space_factor=16,
+    latent_channels=4,
+    window_frames=5,
+    window_overlap=2,
+    max_seconds=60,
+    default_seconds=2,
+    default_steps=4,
+    default_guidance=1,
+    guidance_interval=(0.0, 1.0),
+    sigma_shift=3,
+    licence="Apache-2.0",
+    weights=None,
+)
+
+
+class Recorder:
+    """A small network-like model that writes down how it is called. Its velocity mixes everything it is
+    given, so that a wrong input shows in the result."""
+
+    weights_sha256: str | None = "0" * 64
+    device = torch.device("cpu")
+    dtype = torch.float32
+    rgb_from_latent = torch.full((5, 3), 0.1)
+
+    def __init__(self, spec: ModelSpec = SPEC) -> None:
+        self.spec = spec
+        self.calls: list[tuple[Tensor, Tensor, Conditioning, Tensor]] = []
+
+    def encode_text(self, prompts: Sequence[str]) -> Conditioning:
+        return {"length_B": torch.tensor([float(len(prompt)) for prompt in prompts])}
+
+    def velocity(
+        self, latent_BCFHW: Tensor, sigma_BF: Tensor, conditioning: Conditioning, start_B: Tensor
+    ) -> Tensor:
+        self.calls.append((latent_BCFHW, sigma_BF, conditioning, start_B))
+        neighbours = latent_BCFHW.roll(1, dims=2) + latent_BCFHW.mean(dim=2, keepdim=True)
+        bias_B = 0.01 * conditioning["length_B"] + 0.1 * start_B
+        return torch.tanh(neighbours) + bias_B.view(-1, 1, 1, 1, 1) + sigma_BF[:, None, :, None, None]
+
+    def decode(self, latent_CFHW: Tensor) -> Iterator[Tensor]:
+        for index in range(latent_CFHW.shape[1]):
+            assert torch.is_inference_mode_enabled(), "decoding must not record gradients"
+            yield torch.full((4 if index else 1, 64, 64, 3), index, dtype=torch.uint8)
+
+    def encode(self, frames_FHWC: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def request(**wishes: object) -> GenerationRequest:
+    return GenerationRequest.resolve(SPEC, "a red balloon", **{"seed": 7, **wishes})
+
+
+def run(
+    model: Model, stages: Plan, wish: GenerationRequest, state: GenerationState | None = None
+) -> Iterator[GenerationState]:
+    """Every state of a run, from the one given (or the first) to the last."""
+    conditioning = encode_request(model, wish)
+    state = state or initial_state(model.spec, wish)
+    yield state
+    while not done(stages, state):
+        state = advance(model, stages, conditioning, wish, state)
+        yield state
+
+
+def same(one: GenerationState, other: GenerationState) -> bool:
+    """Equal to the bit."""
+
+    def bits(tensor: Tensor | None) -> bytes | None:
+        return None if tensor is None else tensor.numpy().tobytes()
+
+    return (one.stage, one.step, bits(one.latent_CFHW), bits(one.velocity_CFHW)) == (
+        other.stage,
+        other.step,
+        bits(other.latent_CFHW),
+        bits(other.velocity_CFHW),
+    )
+
+
+# ---------------------------------------------------------------- plan
+
+
+@settings(deadline=None)
+@given(frames=st.integers(1, 400), window=st.integers(1, 12), overlap=st.integers(0, 11))
+def test_windows_make_every_latent_frame_once_and_know_those_before(
+    frames: int, window: int, overlap: int
+) -> None:
+    overlap = min(overlap, window - 1)
+    spec = replace(SPEC, window_frames=window, window_overlap=overlap)
+    wish = replace(request(), native_frames=frames)
+    stages, clip = plan(spec, wish), spec.latent_frames(frames)
+    made = [frame for stage in stages for frame in range(stage.start + stage.given, stage.end)]
+    assert made == list(range(clip))
+    assert all(stage.frames == min(window, clip) for stage in stages)
+    assert stages[0].given == 0
+    assert all(overlap <= stage.given < stage.frames for stage in stages[1:])
+
+
+def test_a_picture_is_one_window_of_one_frame() -> None:
+    (stage,) = plan(SPEC, request(seconds=0))
+    assert (stage.start, stage.frames, stage.given, stage.steps) == (0, 1, 0, 4)
+
+
+def test_a_clip_of_161_frames_ends_with_a_full_window_that_is_given_more() -> None:
+    stages = plan(SPEC, replace(request(), native_frames=161))  # 41 latent frames
+    assert [stage.start for stage in stages] == [*range(0, 36, 3), 36]
+    assert all(before.end - after.start == after.given for before, after in pairwise(stages))
+    stages = plan(
+        SPEC, replace(request(), native_frames=157)
+    )  # 40 of them: the last window cannot start at 36
+    assert (stages[-1].start, stages[-1].given, stages[-1].end) == (35, 3, 40)
+
+
+# ---------------------------------------------------------------- noise and state
+
+
+def test_a_longer_clip_begins_with_the_same_noise() -> None:
+    short, long = (initial_state(SPEC, request(seconds=s)).latent_CFHW for s in (1, 5))
+    assert short.shape[1] < long.shape[1]
+    assert torch.equal(short, long[:, : short.shape[1]])
+
+
+def test_noise_is_standard_normal_and_new_in_each_frame_and_seed() -> None:
+    noise = torch.stack([frame_noise(seed, frame, (16, 32, 32)) for seed in (0, 1) for frame in (0, 1)])
+    correlation = torch.corrcoef(noise.flatten(1))
+    torch.testing.assert_close(correlation, torch.eye(4), atol=0.04, rtol=0)
+    assert noise.mean().abs() < 0.02
+    assert abs(noise.std() - 1) < 0.02
+
+
+def test_all_bits_of_a_seed_count() -> None:
+    """A torch.Generator on the CPU takes seeds that are equal modulo 2**32 for the same."""
+    one, other, last = (frame_noise(seed, 0, (4, 4, 4)) for seed in (7, 7 + 2**32, 2**63 - 1))
+    assert not torch.equal(one, other)
+    assert last.isfinite().all()
+
+
+def test_a_state_comes_back_from_disk_bit_for_bit(tmp_path: Path) -> None:
+    latent = torch.tensor([-0.0, float("nan"), 1e-45, 3.0]).view(1, 2, 1, 2)
+    for velocity in (None, latent.flip(1)):
+        state = GenerationState(latent, stage=2, step=3, velocity_CFHW=velocity)
+        state.save(tmp_path / "state")
+        assert same(GenerationState.load(tmp_path / "state"), state)
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_state_that_cannot_be_written_says_so_and_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state"
+    old = GenerationState(torch.zeros(1, 1, 1, 1))
+    old.save(path)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        GenerationState(torch.ones(1, 1, 1, 1)).save(path)
+    assert same(GenerationState.load(path), old)
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    with pytest.raises(OutputError, match="No such file"):
+        old.save(tmp_path / "nowhere" / "state")
+    with pytest.raises(OutputError, match="Not a directory"):
+        old.save(path / "state")
+
+
+LATENT = torch.zeros(1, 1, 1, 1)
+CURSOR = {"format": "hibari generation state 1", "stage": "0", "step": "1"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot read"),
+        (safetensors.torch.save({"latent_CFHW": LATENT}, CURSOR)[:-1], "cannot read"),
+        (safetensors.torch.save({"latent_CFHW": LATENT}), "has format None"),
+        (
+            safetensors.torch.save({"latent_CFHW": LATENT}, {**CURSOR, "format": "other"}),
+            "has format 'other'",
+        ),
+        (safetensors.torch.save({"velocity_CFHW": LATENT}, CURSOR), r"holds \['velocity_CFHW'\]"),
+        (safetensors.torch.save({"latent_CFHW": LATENT, "x": LATENT.clone()}, CURSOR), "holds"),
+        (safetensors.torch.save({"latent_CFHW": LATENT.half()}, CURSOR), "float16"),
+        (safetensors.torch.save({"latent_CFHW": LATENT[0]}, CURSOR), r"\[1, 1, 1\]"),
+        (safetensors.torch.save({"latent_CFHW": LATENT}, {**CURSOR, "step": "-1"}), "whole numbers"),
+    ],
+)
+def test_what_is_not_a_state_is_refused_with_the_reason(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "state").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        GenerationState.load(tmp_path / "state")
+
+
+def test_a_state_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read"):
+        GenerationState.load(tmp_path / "nothing")
+
+
+# ---------------------------------------------------------------- loop
+
+
+@pytest.mark.parametrize("second_order", [False, True], ids=["euler", "adams-bashforth"])
+def test_a_run_that_is_stopped_stored_and_resumed_ends_in_the_same_bits(
+    tmp_path: Path, second_order: bool
+) -> None:
+    model, wish = Recorder(), request(seconds=4, guidance_scale=3)
+    stages = plan(SPEC, wish)
+    if second_order:
+        stages = tuple(replace(stage, sampler=adams_bashforth_step) for stage in stages)
+    assert len(stages) == 3
+    states = list(run(model, stages, wish))
+    assert len(states) == 1 + total_steps(stages)
+    for stopped in states:
+        stopped.save(tmp_path / "state")
+        *_, resumed = run(Recorder(), stages, wish, GenerationState.load(tmp_path / "state"))
+        assert same(resumed, states[-1]), f"stopped at stage {stopped.stage}, step {stopped.step}"
+
+
+@pytest.mark.parametrize("step", [euler_step, adams_bashforth_step])
+def test_a_window_is_made_as_the_bare_sampling_loop_makes_it(step: Sampler) -> None:
+    model, wish = Recorder(), request(seconds=1)
+    (stage,) = plan(SPEC, wish)
+    start, conditioning = initial_state(SPEC, wish).latent_CFHW[None], encode_request(model, wish)
+    *_, made = run(model, (replace(stage, sampler=step),), wish)
+    bare = sample(
+        lambda x, sigma_BF: model.velocity(x, sigma_BF, conditioning, torch.tensor([0])),
+        start,
+        torch.tensor(stage.sigmas),
+        step,
+    )
+    assert torch.equal(made.latent_CFHW, bare[0])
+
+
+def test_a_window_does_not_look_back_into_the_one_before() -> None:
+    looked_back = []
+
+    def watching_step(
+        x: Tensor, velocity: Tensor, sigma: Tensor, sigma_next: Tensor, previous: Evaluation | None
+    ) -> Tensor:
+        looked_back.append(previous is not None)
+        return adams_bashforth_step(x, velocity, sigma, sigma_next, previous)
+
+    wish = request(seconds=4, steps=3)
+    list(run(Recorder(), tuple(replace(s, sampler=watching_step) for s in plan(SPEC, wish)), wish))
+    assert looked_back == [False, True, True] * 3
+
+
+def test_an_update_leaves_the_state_that_it_came_from_alone() -> None:
+    model, wish = Recorder(), request(seconds=4)
+    stages, conditioning = plan(SPEC, wish), encode_request(model, wish)
+    for state in run(model, stages, wish):
+        if not done(stages, state):
+            before = state.latent_CFHW.clone()
+            one, other = (advance(model, stages, conditioning, wish, state) for _ in range(2))
+            assert same(one, other)
+            assert torch.equal(state.latent_CFHW, before)
+
+
+def test_frames_outside_the_work_never_change() -> None:
+    """Those that a window was given, those before it, and the noise after it."""
+    wish = request(seconds=4)
+    stages = plan(SPEC, wish)
+    for before, after in pairwise(run(Recorder(), stages, wish)):
+        stage = stages[after.stage]
+        worked = torch.zeros(before.latent_CFHW.shape[1], dtype=torch.bool)
+        worked[stage.start + stage.given : stage.end] = True
+        assert torch.equal(before.latent_CFHW[:, ~worked], after.latent_CFHW[:, ~worked])
+        assert not torch.equal(before.latent_CFHW[:, worked], after.latent_CFHW[:, worked])
+
+
+def test_the_model_is_told_what_is_given_and_where_the_window_starts() -> None:
+    model, wish = Recorder(), request(seconds=2, steps=2)  # 5 latent frames fit; 6 make two windows
+    wish = replace(wish, native_frames=21)
+    list(run(model, plan(SPEC, wish), wish))
+    sigmas = [call[1][0].tolist() for call in model.calls]
+    assert sigmas == [[1] * 5, [0.75] * 5, [0, 0, 0, 0, 1], [0, 0, 0, 0, 0.75]]  # shift 3 turns 1/2 into 3/4
+    assert [call[3].tolist() for call in model.calls] == [[0], [0], [1], [1]]
+
+
+def test_without_guidance_there_is_one_pass_a_step_of_batch_one() -> None:
+    model, wish = Recorder(), request(guidance_scale=1, steps=5)
+    list(run(model, plan(SPEC, wish), wish))
+    assert [len(call[0]) for call in model.calls] == [1] * 5
+    assert model.calls[0][2]["length_B"].tolist() == [len("a red balloon")]
+
+
+def test_guidance_is_one_pass_of_batch_two_and_only_inside_its_interval() -> None:
+    spec = replace(SPEC, guidance_interval=(0.5, 0.9))
+    model, wish = Recorder(spec), request(guidance_scale=3, negative_prompt="blurry")
+    list(run(model, plan(spec, wish), wish))
+    assert [call[1][0, 0].item() for call in model.calls] == pytest.approx([1, 0.9, 0.75, 0.5])
+    sigma_in = [0.5 <= call[1][0, 0].item() <= 0.9 for call in model.calls]
+    assert [len(call[0]) for call in model.calls] == [2 if inside else 1 for inside in sigma_in]
+    assert sigma_in[0] is False
+    assert sigma_in[2] is True
+    assert model.calls[2][2]["length_B"].tolist() == [len("a red balloon"), len("blurry")]
+
+
+def test_a_guided_update_is_guidance_of_the_two_single_predictions() -> None:
+    wish = request(guidance_scale=3, negative_prompt="blurry", seconds=1, steps=1)
+    stages, start = plan(SPEC, wish), initial_state(SPEC, wish).latent_CFHW
+    model = Recorder()
+    *_, made = run(model, stages, wish)
+    cond, uncond = (
+        model.velocity(start[None], torch.ones(1, 3), model.encode_text([text]), torch.tensor([0]))[0]
+        for text in ("a red balloon", "blurry")
+    )
+    torch.testing.assert_close(made.latent_CFHW, start - (uncond + 3 * (cond - uncond)))
+
+
+def test_windows_of_a_long_clip_fit_together() -> None:
+    """161 frames of the test card, whose clock shows the place in the clip, land on the card of all of it."""
+    model = load_testcard(SPEC, device=torch.device("cpu"))
+    wish = replace(request(), native_frames=161)
+    *_, last = run(model, plan(SPEC, wish), wish)
+    text = model.encode_text([wish.prompt])
+    whole = card_latent(text["letters_BL"], text["hash_B"], torch.tensor([0]), 41, 4, 4)[0]
+    torch.testing.assert_close(last.latent_CFHW, whole, atol=1e-5, rtol=0)
+
+
+# ---------------------------------------------------------------- generate
+
+
+def frames_of(wish: GenerationRequest, on_event: Callable[[Event], None] | None = None) -> np.ndarray:
+    model = load_testcard(SPEC, device=torch.device("cpu"))
+    return np.stack(list(generate(model, wish, on_event=on_event).frames))
+
+
+def global_generators() -> tuple[object, ...]:
+    """The states of the three generators that a careless function would draw from."""
+    return torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()  # noqa: NPY002
+
+
+def disturb_global_generators() -> None:
+    torch.randn(5)
+    np.random.random(5)  # noqa: NPY002
+    random.random()
+
+
+def test_a_clip_is_what_was_asked_for() -> None:
+    model = Recorder()
+    clip = generate(model, request(seconds=1.25, steps=3))
+    frames = list(clip.frames)
+    assert (clip.width, clip.height, clip.fps, clip.frame_count) == (64, 64, 8, 10)
+    assert len(frames) == 10  # of the 13 that four latent frames hold
+    assert all(frame.shape == (64, 64, 3) and frame.dtype == np.uint8 for frame in frames)
+    assert all(frame.flags.c_contiguous for frame in frames)
+    assert clip.recipe.request == request(seconds=1.25, steps=3)
+    assert clip.recipe.weights_sha256 == model.weights_sha256
+    assert {"hibari", "numpy", "python", "torch"} == clip.recipe.versions.keys()
+
+
+def test_the_same_request_gives_the_same_bits_whatever_ran_before_and_whoever_listens() -> None:
+    wish = request(seconds=4)
+    first = list(run(Recorder(), plan(SPEC, wish), wish))[-1]
+    disturb_global_generators()
+    frames_of(request(seed=99))
+    second = list(run(Recorder(), plan(SPEC, wish), wish))[-1]
+    assert same(first, second)
+    assert np.array_equal(frames_of(wish), frames_of(wish, on_event=lambda event: None))
+
+
+def test_global_generators_are_not_moved() -> None:
+    before = global_generators()
+    frames_of(request())
+    assert global_generators() == before
+    disturb_global_generators()
+    assert global_generators() != before
+
+
+def test_other_seeds_give_other_results() -> None:
+    one, other = (list(run(Recorder(), plan(SPEC, wish), wish))[-1] for wish in (request(), request(seed=8)))
+    assert not torch.equal(one.latent_CFHW, other.latent_CFHW)
+
+
+def test_events_count_each_step_and_each_frame() -> None:
+    events: list[Event] = []
+    frames_of(request(seconds=4), events.append)  # 9 latent frames: three windows of four steps
+    steps = [event for event in events if isinstance(event, StepDone)]
+    decoded = [event for event in events if isinstance(event, FramesDecoded)]
+    assert events == [*steps, *decoded]
+    assert [(event.step, event.total) for event in steps] == [(step, 12) for step in range(1, 13)]
+    assert all(event.seconds_left > 0 for event in steps[:-1])
+    assert steps[-1].seconds_left == 0
+    assert [(event.done, event.total) for event in decoded] == [(n, 32) for n in range(1, 33)]
+
+
+def test_previews_show_the_predicted_end_from_the_first_step_on() -> None:
+    """The test card's velocity points straight at its x0: every preview is the finished picture."""
+    events: list[Event] = []
+    frames_of(request(seconds=1), events.append)
+    previews = [event.preview for event in events if isinstance(event, StepDone)]
+    assert all(preview.shape == (4, 4, 3) and preview.dtype == np.uint8 for preview in previews)
+    for preview in previews:
+        assert np.abs(preview.astype(int) - previews[-1].astype(int)).max() <= 1
+
+
+def test_nobody_listening_costs_no_preview(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("a preview was made for nobody")
+
+    monkeypatch.setattr("hibari.engine.generation.preview_image", forbidden)
+    frames_of(request())
+    with pytest.raises(AssertionError, match="for nobody"):
+        frames_of(request(), on_event=lambda event: None)
+
+
+def test_what_a_listener_raises_ends_the_generation() -> None:
+    model = Recorder()
+
+    def cancel(event: Event) -> None:
+        if isinstance(event, StepDone) and event.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate(model, request(), on_event=cancel)
+    assert len(model.calls) == 2
+
+
+def test_frames_are_decoded_as_they_are_taken() -> None:
+    taken: list[Event] = []
+    clip = generate(load_testcard(SPEC, device=torch.device("cpu")), request(), on_event=taken.append)
+    assert not any(isinstance(event, FramesDecoded) for event in taken)
+    next(clip.frames)
+    assert taken[-1] == FramesDecoded(1, clip.frame_count)
+    assert not torch.is_inference_mode_enabled(), (
+        "the consumer of a stream must not live in the engine's mode"
+    )
+
+
+def test_a_model_that_decodes_too_little_is_found_out() -> None:
+    model = Recorder()
+    model.decode = lambda latent_CFHW: iter([torch.zeros(1, 64, 64, 3, dtype=torch.uint8)])
+    with pytest.raises(RuntimeError, match="decoded 1 frames of 16"):
+        list(generate(model, request()).frames)
+
+
+def test_progress_is_counted_over_all_stages() -> None:
+    wish = request(seconds=4)
+    stages = plan(SPEC, wish)
+    assert [steps_made(stages, state) for state in run(Recorder(), stages, wish)] == list(range(13))
+
+
+def test_a_preview_puts_each_pixel_of_a_cell_in_its_place() -> None:
+    """Ordered (colour, row, column): a cell of 2 x 2 px whose pixels are told apart by their values."""
+    rgb_from_latent = torch.zeros(2, 12)
+    rgb_from_latent[1] = torch.arange(12) / 255  # the constant's row
+    rgb_from_latent[0, 0] = 100 / 255  # red of the upper left pixel follows the latent
+    image = preview_image(torch.tensor([[[0.0, 1.0]]]), rgb_from_latent)
+    assert image.shape == (2, 4, 3)
+    assert image[:, :2].tolist() == [[[0, 4, 8], [1, 5, 9]], [[2, 6, 10], [3, 7, 11]]]
+    assert image[0, 2].tolist() == [100, 4, 8]
+    assert image[0, 3].tolist() == [1, 5, 9]
+
+
+def test_a_preview_clamps_what_lies_outside_the_picture() -> None:
+    rgb_from_latent = torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    image = preview_image(torch.tensor([[[-3.0, 3.0]]]), rgb_from_latent)
+    assert image.tolist() == [[[0, 0, 0], [255, 255, 255]]]
