@@ -1,0 +1,91 @@
+"""Which commands there are, and how they end.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | a bug of ours (with its traceback), or `doctor` found that the default model cannot run |
+| 2 | something about the request, a file or this machine: one line on stderr says what |
+| 130 | stopped with Ctrl-C (143: by a termination signal) |
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from itertools import takewhile
+from types import FrameType
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from hibari import __version__
+from hibari.cli import doctor, generate, models, show
+from hibari.contracts import HibariError, InvalidRequest
+
+app = typer.Typer(
+    name="hibari",
+    help="A sentence becomes a video, on your own machine.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("generate")(generate.generate)
+app.command("show")(show.show)
+app.command("models")(models.models)
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hibari {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A sentence becomes a video, on your own machine."""
+
+
+class _Terminated(BaseException):
+    """A termination signal; a BaseException so that, like Ctrl-C, it passes everything but cleaning up."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. `arguments` are without the program's name."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    as_json = "--json" in takewhile(lambda argument: argument != "--", arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(arguments, prog_name="hibari", standalone_mode=False)
+    except HibariError as error:
+        field = error.field if isinstance(error, InvalidRequest) else None
+        return _fail(type(error).__name__, str(error), error.exit_code, field, as_json=as_json)
+    except TyperException as error:  # an option that does not exist, a number that is none
+        return _fail("UsageError", error.format_message(), 2, None, as_json=as_json)
+    except _Terminated:
+        return _fail("Stopped", "stopped by a termination signal", 143, None, as_json=as_json)
+    if code == 130:
+        return _fail("Stopped", "stopped; no file was written", 130, None, as_json=as_json)
+    return code if isinstance(code, int) else 0
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _fail(kind: str, message: str, code: int, field: str | None, *, as_json: bool) -> int:
+    """One line on stderr, and with --json the same as an object on stdout."""
+    line = " ".join(message.split())
+    if line:
+        print(f"hibari: error: {line}", file=sys.stderr)  # noqa: T201
+    if as_json:
+        print(json.dumps({"error": {"type": kind, "message": line, "field": field}}))  # noqa: T201
+    return code

