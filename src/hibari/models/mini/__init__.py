@@ -1,0 +1,1 @@
+"""hibari-mini: our own small text-to-video model."""

@@ -1,0 +1,241 @@
+"""The diffusion transformer of hibari-mini.
+
+Tokens are 2x2 patches of latents. Each block attends over all tokens of the clip, then to the words of the prompt,
+then thinks token by token; noise level (per latent frame) and the prompt's mean modulate it. Positions are rotary in
+(frame, row, column); a learned map of the place in the picture and a mark for a clip's first frame say what relative
+positions cannot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+PATCH = 2
+FOURIER = 64  # features of a noise level
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes of the transformer.
+
+    Attributes:
+        latent_channels: C of the autoencoder.
+        text_width: width of the text encoder's outputs.
+        width: D.
+        heads: N; D / N is the head width, a multiple of 8.
+        blocks: how many.
+        mlp_ratio: hidden width of the MLP over D.
+    """
+
+    latent_channels: int
+    text_width: int
+    width: int
+    heads: int
+    blocks: int
+    mlp_ratio: int
+
+
+def norm(x: Tensor) -> Tensor:
+    """Layer norm of the last axis without parameters (on a CPU twice as fast as a root-mean-square norm, which torch
+    composes of several passes)."""
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Norm, then a scale and a shift that depend on the noise level."""
+    return torch.addcmul(shift, norm(x), 1 + scale)
+
+
+def rotary_table(frames: int, rows: int, cols: int, head_width: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [S, head_width / 2]: a quarter of the pairs for the frame, the rest for row and column."""
+    pairs = head_width // 2
+    per_frame = pairs // 4
+    per_row = (pairs - per_frame) // 2
+    counts = (per_frame, per_row, pairs - per_frame - per_row)
+    places = torch.meshgrid(
+        *(torch.arange(n, dtype=torch.float32) for n in (frames, rows, cols)), indexing="ij"
+    )
+    angles = []
+    for place, count in zip(places, counts, strict=True):
+        # Wavelengths from 4 tokens up: a clip is nine frames of 4x4 tokens, so text models' 10,000 would be idle.
+        frequency = torch.pi / 2 * 32.0 ** (-torch.arange(count, dtype=torch.float32) / count)
+        angles.append(place.flatten()[:, None] * frequency)
+    angle = torch.cat(angles, 1)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x_BNSE: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn each pair of features by its token's angles."""
+    cos, sin = table
+    a, b = x_BNSE.chunk(2, -1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+class SelfAttention(nn.Module):
+    """Over all tokens of the clip, with normalised and rotated queries and keys."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads = config.heads
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.gain = nn.Parameter(torch.ones(width // config.heads))
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x_BSD: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+        """[B, S, D] to the same."""
+        query, key, value = rearrange(
+            self.query_key_value(x_BSD), "b s (three n e) -> three b n s e", three=3, n=self.heads
+        )
+        query, key = rotate(norm(query) * self.gain, rotary), rotate(norm(key), rotary)
+        return self.out(rearrange(F.scaled_dot_product_attention(query, key, value), "b n s e -> b s (n e)"))
+
+
+class CrossAttention(nn.Module):
+    """From tokens to words. Keys and values depend on the words alone."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.heads = config.heads
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.gain = nn.Parameter(torch.ones(width // config.heads))
+        nn.init.zeros_(self.out.weight)
+
+    def keys_values(self, words_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, N, L, E]."""
+        key, value = rearrange(self.key_value(words_BLD), "b l (two n e) -> two b n l e", two=2, n=self.heads)
+        return norm(key), value
+
+    def forward(self, x_BSD: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """[B, S, D] from tokens [B, S, D] to words with keys and values [B, N, L, E]."""
+        query = norm(rearrange(self.query(x_BSD), "b s (n e) -> b n s e", n=self.heads)) * self.gain
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.out(rearrange(mixed, "b n s e -> b s (n e)"))
+
+
+class Block(nn.Module):
+    """Self-attention, cross-attention to the words, MLP."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.attention = SelfAttention(config)
+        self.words = CrossAttention(config)
+        self.mlp_in = nn.Linear(width, config.mlp_ratio * width)
+        self.mlp_out = nn.Linear(config.mlp_ratio * width, width)
+        self.table = nn.Parameter(torch.zeros(6, width))  # added to the shared modulation
+        nn.init.zeros_(self.mlp_out.weight)
+        nn.init.zeros_(self.mlp_out.bias)
+
+    def forward(
+        self,
+        x_BFPD: Tensor,
+        modulation_BF6D: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        words: tuple[Tensor, Tensor],
+        words_mask: Tensor,
+    ) -> Tensor:
+        """P is the tokens of a latent frame: what modulates is given a frame, and broadcast over them."""
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (modulation_BF6D + self.table)[
+            :, :, None
+        ].unbind(3)  # each [B, F, 1, D]
+        frames = x_BFPD.shape[1:3]
+        attended = self.attention(modulate(x_BFPD, shift_a, scale_a).flatten(1, 2), rotary)
+        x_BFPD = torch.addcmul(x_BFPD, 1 + gate_a, attended.unflatten(1, frames))
+        said = self.words(norm(x_BFPD).flatten(1, 2), *words, words_mask)
+        x_BFPD = x_BFPD + said.unflatten(1, frames)
+        h = F.gelu(self.mlp_in(modulate(x_BFPD, shift_m, scale_m)), approximate="tanh")
+        return torch.addcmul(x_BFPD, 1 + gate_m, self.mlp_out(h))
+
+
+class Transformer(nn.Module):
+    """Velocity from noisy latents, their noise levels and the words."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, patch = config.width, config.latent_channels * PATCH**2
+        self.patch_in = nn.Linear(patch, width)
+        self.place = nn.Sequential(nn.Linear(8, width), nn.SiLU(), nn.Linear(width, width))
+        self.first = nn.Parameter(torch.zeros(width))
+        self.text_in = nn.Linear(config.text_width, width)
+        self.text_null = nn.Parameter(torch.randn(width) * 0.02)
+        self.sigma_in = nn.Sequential(nn.Linear(FOURIER, width), nn.SiLU(), nn.Linear(width, width))
+        self.pooled_in = nn.Linear(config.text_width, width)
+        self.modulation = nn.Linear(width, 6 * width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.final_modulation = nn.Linear(width, 2 * width)
+        self.patch_out = nn.Linear(width, patch)
+        for layer in (self.modulation, self.final_modulation, self.patch_out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self, latent_BCFHW: Tensor, sigma_BF: Tensor, text_BLD: Tensor, mask_BL: Tensor, start_B: Tensor
+    ) -> Tensor:
+        """Velocity of the latent's shape.
+
+        Args:
+            latent_BCFHW: noisy latents; H and W even.
+            sigma_BF: noise levels in [0, 1], 0 for given frames.
+            text_BLD: the text encoder's outputs; a row of an empty mask is the empty prompt.
+            mask_BL: True for real tokens.
+            start_B: position of the window's first latent frame in its clip.
+        """
+        _, _, frames, height, width = latent_BCFHW.shape
+        rows, cols = height // PATCH, width // PATCH
+        x = self.patch_in(rearrange(latent_BCFHW, "b c f (h p) (w q) -> b f (h w) (c p q)", p=PATCH, q=PATCH))
+        is_first_BF = (start_B[:, None] + torch.arange(frames, device=x.device)) == 0
+        x = x + self.place(places(rows, cols).to(x))
+        x = x + is_first_BF.to(x)[:, :, None, None] * self.first
+
+        said_B1 = mask_BL.any(1, keepdim=True)
+        pooled = (text_BLD * mask_BL[..., None]).sum(1) / mask_BL.sum(1, keepdim=True).clamp(min=1)
+        pooled = torch.where(said_B1, self.pooled_in(pooled), self.text_null)
+        level_BFD = F.silu(self.sigma_in(fourier(sigma_BF).to(x)) + pooled[:, None])
+        modulation = self.modulation(level_BFD).unflatten(-1, (6, -1))
+
+        # The null token is always there, so that attention over an empty prompt has something to attend to.
+        null = self.text_null.expand(len(x), 1, -1)
+        words_BLD = norm(torch.cat([null, self.text_in(text_BLD)], 1))
+        words_mask = F.pad(mask_BL, (1, 0), value=True)[:, None, None]
+        cos, sin = rotary_table(frames, rows, cols, self.config.width // self.config.heads)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            words = block.words.keys_values(words_BLD)
+            x = block(x, modulation, (cos.to(x), sin.to(x)), words, words_mask)
+
+        shift, scale = self.final_modulation(level_BFD)[:, :, None].chunk(2, -1)
+        out = self.patch_out(modulate(x, shift, scale))
+        return rearrange(out, "b f (h w) (c p q) -> b c f (h p) (w q)", h=rows, p=PATCH, q=PATCH)
+
+
+def fourier(sigma: Tensor) -> Tensor:
+    """Features [..., FOURIER] of noise levels in [0, 1]: waves of half a turn to 32 turns over the range."""
+    frequency = torch.pi * 64.0 ** (torch.arange(FOURIER // 2, device=sigma.device) / (FOURIER // 2 - 1))
+    angle = sigma[..., None].float() * frequency
+    return torch.cat([angle.cos(), angle.sin()], -1)
+
+
+def places(rows: int, cols: int) -> Tensor:
+    """[rows * cols, 8]: where a token's middle lies in the picture, in [-1, 1], with two waves, and the shape."""
+    y, x = torch.meshgrid(
+        (torch.arange(rows) * 2 + 1) / rows - 1, (torch.arange(cols) * 2 + 1) / cols - 1, indexing="ij"
+    )
+    shape = torch.tensor(cols / rows).log()
+    waves = [
+        torch.sin(torch.pi * x),
+        torch.cos(torch.pi * x),
+        torch.sin(torch.pi * y),
+        torch.cos(torch.pi * y),
+    ]
+    return torch.stack([x, y, *waves, x * y, shape.expand_as(x)], -1).flatten(0, 1)
