@@ -1,0 +1,1 @@
+"""How hibari-mini is made: the rendered world, fitting, evaluation."""

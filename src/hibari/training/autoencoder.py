@@ -1,0 +1,130 @@
+"""Fitting the autoencoder."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from hibari.models.mini.autoencoder import SPACE_FACTOR, TIME_FACTOR, Autoencoder
+from hibari.training import data
+from hibari.training.optim import Average, Optimizers
+from hibari.training.recipes import AutoencoderRecipe
+from hibari.training.world.render import render
+from hibari.training.world.spec import draw
+
+HELD_OUT_SEEDS = 2_000_000_000
+
+
+def to_network(clip: np.ndarray) -> Tensor:
+    """Pixels in [-1, 1], float32 [B, 3, T, H, W], of uint8 [B, T, H, W, 3]."""
+    return rearrange(torch.from_numpy(clip), "b t h w c -> b c t h w").float().div_(127.5).sub_(1)
+
+
+def to_pixels(pixels_BCTHW: Tensor) -> np.ndarray:
+    """uint8 [B, T, H, W, 3] of pixels in [-1, 1]."""
+    rounded = pixels_BCTHW.add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
+    return rearrange(rounded, "b c t h w -> b t h w c").contiguous().numpy()
+
+
+@torch.no_grad()
+def fit_components(network: Autoencoder, clips: int) -> None:
+    """Set the linear path to the principal components of the blocks of rendered clips."""
+    dim = 3 * TIME_FACTOR * SPACE_FACTOR**2
+    total, square, count = torch.zeros(dim), torch.zeros(dim, dim), 0
+    for seed in range(clips):
+        pixels = to_network(render(draw(data.AUTOENCODER_SEEDS - 1 - seed))[None])
+        stills = pixels[:, :, ::8].repeat_interleave(TIME_FACTOR, 2)  # what a clip's first latent frame holds
+        for part in (pixels[:, :, 1:], stills):
+            folded = rearrange(part, "b c (f t) h w -> b f (c t) h w", t=TIME_FACTOR)
+            blocks = rearrange(F.pixel_unshuffle(folded, SPACE_FACTOR), "b f d h w -> (b f h w) d")
+            total += blocks.sum(0)
+            square += blocks.T @ blocks
+            count += len(blocks)
+    mean = total / count
+    values, vectors = torch.linalg.eigh(square / count - torch.outer(mean, mean))
+    top = slice(-network.config.latent_channels, None)
+    network.mean.copy_(mean)
+    network.basis.copy_(vectors[:, top].flip(1))
+    network.component_std.copy_(values[top].flip(0).sqrt())
+
+
+class AutoencoderTask:
+    """One step: crops there and back; the decoder learns, since the linear path is fitted and fixed."""
+
+    def __init__(self, recipe: AutoencoderRecipe, network: Autoencoder, *, start: int, workers: int) -> None:
+        self.recipe = recipe
+        self.network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.optimizers = Optimizers(
+            network, lr=recipe.lr, adam_lr=recipe.adam_lr, weight_decay=0.0,
+            adam_for=("decoder.stem", "decoder.head"),
+        )  # fmt: skip
+        self.average = Average(network, recipe.decays)
+        function = partial(
+            data.crops, clips=recipe.clips_per_step, crop_px=recipe.crop_px,
+            crop_frames=recipe.crop_frames, near_subject=recipe.near_subject,
+        )  # fmt: skip
+        self._batches = data.in_order(function, start, workers=workers)
+        self._examples = [render(draw(HELD_OUT_SEEDS + seed, "held_out")) for seed in range(8)]
+
+    def loss(self, step: int) -> dict[str, float]:
+        """See `run.Task`."""
+        recipe = self.recipe
+        target = to_network(next(self._batches))
+        generator = torch.Generator().manual_seed(step)
+        with torch.no_grad():
+            latent = self.network.encode(target)
+            level = recipe.latent_noise * torch.rand(len(latent), 1, 1, 1, 1, generator=generator)
+            noise = (
+                torch.randn(latent.shape, generator=generator) * self.network.latent_std[:, None, None, None]
+            )
+        difference = self.network.decode(latent + level * noise) - target
+        l1 = difference.abs().mean()
+        gradient = (difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()) / 2
+        square = difference.square().mean()
+        (l1 + recipe.gradient_weight * gradient + square).backward()
+        psnr = -10 * torch.log10(square.detach() / 4)
+        return {"l1": l1.item(), "gradient": gradient.item(), "psnr": psnr.item()}
+
+    @torch.inference_mode()
+    def sheet(self) -> np.ndarray:
+        """Held-out clips, and under each what comes back."""
+        with averaged(self.network, self.average, 0):
+            rows = []
+            for clip in self._examples:
+                back = to_pixels(self.network.decode(self.network.encode(to_network(clip[None]))))[0]
+                rows += [np.concatenate([c[k] for k in (0, 6, 13, 22, 32)], 1) for c in (clip, back)]
+        half = len(rows) // 2
+        return np.concatenate([np.concatenate(rows[:half]), np.concatenate(rows[half:])], 1)
+
+
+class averaged:  # noqa: N801 - reads as a statement
+    """Within the block, the network has its averaged weights."""
+
+    def __init__(self, network: nn.Module, average: Average, index: int) -> None:
+        self.network, self.average, self.index = network, average, index
+
+    def __enter__(self) -> None:
+        self._own = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.network.load_state_dict(self.average.weights(self.network, self.index))
+
+    def __exit__(self, *exc: object) -> None:
+        self.network.load_state_dict(self._own)
+
+
+@torch.inference_mode()
+def reconstruction_psnr(network: Autoencoder, clips: int) -> float:
+    """Mean PSNR in dB over whole held-out clips."""
+    cv2.setNumThreads(1)
+    values = []
+    for seed in range(clips):
+        clip = render(draw(HELD_OUT_SEEDS + seed, "held_out"))
+        back = to_pixels(network.decode(network.encode(to_network(clip[None]))))[0]
+        error = np.square(clip.astype(np.float32) - back).mean()
+        values.append(10 * np.log10(255**2 / error))
+    return float(np.mean(values))

@@ -1,0 +1,209 @@
+"""Training clips on demand: what step n sees depends on n alone, whoever renders it.
+
+The autoencoder sees crops of fresh clips. The transformer sees latents, which are made once, in shards of clips of one
+shape, by a process that works ahead; captions go through the text encoder at the same time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from hibari.training.world.captions import caption
+from hibari.training.world.motions import MOTION_BY_NAME
+from hibari.training.world.render import FPS, FRAMES, SHAPES, render
+from hibari.training.world.spec import ClipSpec, draw
+
+AUTOENCODER_SEEDS = 1_000_000_000  # the seeds of its clips begin here; the transformer's begin at 0
+
+
+def crops(step: int, *, clips: int, crop_px: int, crop_frames: int, near_subject: float) -> np.ndarray:
+    """Crops of one autoencoder step: uint8 [2 * clips, crop_frames, crop_px, crop_px, 3].
+
+    Each clip gives one crop of its beginning and one of its end.
+    """
+    rng = np.random.default_rng([11, step])
+    out = np.empty((2 * clips, crop_frames, crop_px, crop_px, 3), np.uint8)
+    for index in range(clips):
+        spec = draw(AUTOENCODER_SEEDS + step * clips + index)
+        clip = render(spec)
+        for half, start in enumerate((0, len(clip) - crop_frames)):
+            x, y = _corner(spec, clip.shape, start + crop_frames // 2, crop_px, near_subject, rng)
+            out[2 * index + half] = clip[start : start + crop_frames, y : y + crop_px, x : x + crop_px]
+    return out
+
+
+def _corner(
+    spec: ClipSpec,
+    shape: tuple[int, ...],
+    frame: int,
+    crop_px: int,
+    near_subject: float,
+    rng: np.random.Generator,
+) -> tuple[int, int]:
+    height, width = shape[1:3]
+    x, y = rng.uniform(0, width - crop_px), rng.uniform(0, height - crop_px)
+    if rng.random() < near_subject:
+        figure = spec.figures[int(rng.integers(len(spec.figures)))]
+        dx, dy, _, _ = MOTION_BY_NAME[spec.motion].track(np.array([frame / FPS]))
+        x = (figure.x + dx[0]) * width - crop_px / 2 + rng.uniform(-16, 16)
+        y = (figure.y + dy[0]) * height - crop_px / 2 + rng.uniform(-16, 16)
+    return int(np.clip(x, 0, width - crop_px)), int(np.clip(y, 0, height - crop_px))
+
+
+def _start_worker() -> None:
+    os.nice(10)  # it works ahead; the training is what should not wait for a core
+    cv2.setNumThreads(1)
+
+
+def in_order(function: Callable[[int], Any], start: int, *, workers: int) -> Iterator[Any]:
+    """function(start), function(start + 1), ... for ever, computed ahead by `workers` processes (0: here)."""
+    if workers == 0:
+        index = start
+        while True:
+            yield function(index)
+            index += 1
+    with get_context("spawn").Pool(workers, _start_worker) as pool:
+        ahead = [pool.apply_async(function, (start + k,)) for k in range(4 * workers)]
+        index = start + len(ahead)
+        while True:
+            yield ahead.pop(0).get()
+            ahead.append(pool.apply_async(function, (index,)))
+            index += 1
+
+
+@dataclass(frozen=True)
+class ShardRequest:
+    """What a shard holds.
+
+    Attributes:
+        index: its number; it holds the clips with seeds index * clips to (index + 1) * clips.
+        clips: how many.
+        captions: different captions a clip.
+        components: file with the autoencoder's linear path, whose latents these are.
+        folder: where shards lie.
+    """
+
+    index: int
+    clips: int
+    captions: int
+    components: Path
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """The shard's file."""
+        return self.folder / f"shard-{self.index:04d}.safetensors"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(width, height) in px of its clips: three quarters are square, the rest half wide and half tall."""
+        return SHAPES[{3: 1, 7: 2}.get(self.index % 8, 0)]
+
+    @cached_property
+    def seeds(self) -> range:
+        """Of its clips."""
+        return range(self.index * self.clips, (self.index + 1) * self.clips)
+
+
+def make_shard(request: ShardRequest) -> None:
+    """Render, encode and write one shard (unless it is there): float16 `latent` [clips, C, F, H, W] and the text
+    encoder's `text` [clips, captions, L, D] with `length` [clips, captions]."""
+    if request.path.exists():
+        return
+    # Here, not above: a process that only renders crops needs none of these.
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from hibari.models.mini.autoencoder import SPACE_FACTOR, TIME_FACTOR, Autoencoder
+    from hibari.models.mini.text import MAX_TOKENS, TEXT_WIDTH
+    from hibari.training.autoencoder import to_network
+    from hibari.training.recipes import autoencoder_mini
+
+    torch.set_num_threads(1)
+    state = load_file(request.components)
+    network = Autoencoder(autoencoder_mini().config)
+    network.load_state_dict(state, strict=False)
+    words = []
+    width, height = request.shape
+    # Allocated at once: small results kept between large temporary ones would fragment gigabytes of the heap.
+    latent_frames = 1 + (FRAMES - 1) // TIME_FACTOR
+    cells = (height // SPACE_FACTOR, width // SPACE_FACTOR)
+    latent = torch.empty(
+        request.clips, network.config.latent_channels, latent_frames, *cells, dtype=torch.float16
+    )
+    with torch.inference_mode():
+        for index, seed in enumerate(request.seeds):
+            spec = draw(seed)
+            clip = to_network(render(spec, width=width, height=height)[None])
+            latent[index] = network.encode(clip)[0].half()
+            words += [caption(spec, 1000 * seed + k) for k in range(request.captions)]
+        encoder = _text_encoder()
+        text = torch.zeros(len(words), MAX_TOKENS, TEXT_WIDTH, dtype=torch.float16)
+        length = torch.zeros(len(words), dtype=torch.int64)
+        # Sorted by length, so that batches hold little padding.
+        order = sorted(range(len(words)), key=lambda k: len(words[k]))
+        for start in range(0, len(order), 32):
+            chosen = order[start : start + 32]
+            features, mask = encoder([words[k] for k in chosen])
+            text[chosen, : features.shape[1]] = features.half()
+            length[chosen] = mask.sum(1)
+    per_clip = (request.clips, request.captions)
+    tensors = {
+        "latent": latent,
+        "text": text.unflatten(0, per_clip),
+        "length": length.unflatten(0, per_clip),
+    }
+    part = request.path.with_suffix(".part")
+    save_file(tensors, part)
+    part.replace(request.path)
+
+
+_encoder: list[Any] = []  # loaded once a process
+
+
+def _text_encoder() -> Any:
+    import torch
+
+    from hibari.models.mini.text import TextEncoder
+
+    if not _encoder:
+        _encoder.append(TextEncoder(torch.device("cpu")))
+    return _encoder[0]
+
+
+class Shards:
+    """The latent cache: shards that a process makes ahead, loaded when a step first needs them."""
+
+    def __init__(self, requests: list[ShardRequest], *, workers: int) -> None:
+        self._requests = requests
+        self._loaded: list[dict[str, Any]] = []
+        self._pool = None
+        if workers:
+            self._pool = get_context(
+                "spawn"
+            ).Pool(
+                workers, _start_worker, maxtasksperchild=4
+            )  # a fresh process now and then: oneDNN keeps a plan for each caption length, gigabytes after some shards
+            self._pending = [self._pool.apply_async(make_shard, (request,)) for request in requests]
+
+    def first(self, count: int) -> list[dict[str, Any]]:
+        """The first `count` shards; waits for those that are not made yet."""
+        from safetensors.torch import load_file
+
+        while len(self._loaded) < min(count, len(self._requests)):
+            request = self._requests[len(self._loaded)]
+            if self._pool:
+                self._pending[len(self._loaded)].get()
+            else:
+                make_shard(request)
+            self._loaded.append(load_file(request.path))
+        return self._loaded[:count]

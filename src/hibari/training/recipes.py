@@ -1,0 +1,151 @@
+"""Complete training recipes: one function a recipe, every number in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hibari.models.mini.autoencoder import AutoencoderConfig
+from hibari.models.mini.transformer import TransformerConfig
+
+
+@dataclass(frozen=True)
+class AutoencoderRecipe:
+    """How the autoencoder is trained.
+
+    Attributes:
+        config: its sizes.
+        component_clips: clips from which the principal components are fitted.
+        clips_per_step: rendered a step; each gives two crops (its first and its last frames).
+        crop_px: side of a crop.
+        crop_frames: 1 + 4k.
+        near_subject: share of the crops that are centred near a subject, where the detail is.
+        lr, adam_lr: at full rate, for matrices and for the rest.
+        gradient_weight: of the L1 of spatial differences, which keeps edges sharp.
+        latent_noise: largest noise on the latents, in standard deviations of each channel; drawn evenly from 0 up a
+            crop, so that the decoder bears the errors of a sampler.
+        decays: of the weight averages that are kept.
+    """
+
+    config: AutoencoderConfig
+    component_clips: int
+    clips_per_step: int
+    crop_px: int
+    crop_frames: int
+    near_subject: float
+    lr: float
+    adam_lr: float
+    gradient_weight: float
+    latent_noise: float
+    decays: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TransformerRecipe:
+    """How the transformer is trained.
+
+    Attributes:
+        config: its sizes.
+        batch: clips a step, all of one shape.
+        lr, adam_lr, weight_decay: at full rate, for matrices and for the rest.
+        caption_dropout: share of the captions that are replaced by the empty prompt.
+        given_share: share of the clips in which some latent frames are given (sigma 0).
+        short_share: share of the steps with fewer latent frames than a whole clip (down to a still picture).
+        sigma_mean, sigma_std: of the normal distribution whose logistic is a clip's noise level.
+        shard_clips: clips a shard of the latent cache.
+        shards_at_start, steps_per_shard, shards: step n may draw from the first shards_at_start + n / steps_per_shard
+            shards, `shards` at most: training starts at once and fresh clips keep coming.
+        captions: different captions a clip.
+        decays: of the weight averages that are kept.
+    """
+
+    config: TransformerConfig
+    batch: int
+    lr: float
+    adam_lr: float
+    weight_decay: float
+    caption_dropout: float
+    given_share: float
+    short_share: float
+    sigma_mean: float
+    sigma_std: float
+    shard_clips: int
+    shards_at_start: int
+    steps_per_shard: int
+    shards: int
+    captions: int
+    decays: tuple[float, ...]
+
+
+def autoencoder_mini() -> AutoencoderRecipe:
+    """What ships."""
+    return AutoencoderRecipe(
+        config=AutoencoderConfig(latent_channels=64, widths=(64, 128, 256), blocks=(2, 2, 3), out_width=32),
+        component_clips=160,
+        clips_per_step=3,
+        crop_px=96,
+        crop_frames=13,
+        near_subject=0.7,
+        lr=2e-3,
+        adam_lr=1e-3,
+        gradient_weight=0.5,
+        latent_noise=0.15,
+        decays=(0.995, 0.999),
+    )
+
+
+def autoencoder_tiny() -> AutoencoderRecipe:
+    """A minute on one core: a network that is good for nothing but really learns."""
+    return replace(
+        autoencoder_mini(),
+        config=AutoencoderConfig(latent_channels=64, widths=(16, 24, 32), blocks=(1, 1, 1), out_width=8),
+        component_clips=12,
+        clips_per_step=2,
+        crop_px=64,
+        crop_frames=9,
+        decays=(0.9,),
+    )
+
+
+def transformer_mini() -> TransformerRecipe:
+    """What ships."""
+    return TransformerRecipe(
+        config=TransformerConfig(
+            latent_channels=64, text_width=384, width=256, heads=4, blocks=6, mlp_ratio=4
+        ),
+        batch=32,
+        lr=2e-3,
+        adam_lr=2e-3,
+        weight_decay=0.01,
+        caption_dropout=0.1,
+        given_share=0.2,
+        short_share=0.1,
+        sigma_mean=0.3,
+        sigma_std=1.0,
+        shard_clips=256,
+        shards_at_start=4,
+        steps_per_shard=20,
+        shards=64,
+        captions=2,
+        decays=(0.99, 0.997),
+    )
+
+
+def transformer_tiny() -> TransformerRecipe:
+    """A minute on one core."""
+    return replace(
+        transformer_mini(),
+        config=TransformerConfig(
+            latent_channels=64, text_width=384, width=64, heads=2, blocks=2, mlp_ratio=2
+        ),
+        batch=8,
+        shard_clips=16,
+        shards_at_start=2,
+        steps_per_shard=1000,
+        shards=2,
+        captions=1,
+        decays=(0.9,),
+    )
+
+
+AUTOENCODER_RECIPES = {"mini": autoencoder_mini, "tiny": autoencoder_tiny}
+TRANSFORMER_RECIPES = {"mini": transformer_mini, "tiny": transformer_tiny}

@@ -1,0 +1,151 @@
+"""The loop around every training run: budget, learning rate, checkpoints, log, contact sheets.
+
+A run's folder holds `recipe.json`, `log.jsonl` (a line every few steps), `sheet-*.png` and `checkpoint.pt`, from
+which the same command goes on. What is drawn in step n depends on n alone, so that a run with a budget in steps ends
+with the same bits whether or not it was interrupted; a budget in minutes ties the learning rate to the clock.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from hibari.contracts import InputError
+from hibari.training.optim import Average, Optimizers
+
+LOG_EVERY = 20  # steps
+CHECKPOINT_EVERY_S = 120.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a run ends: after `minutes` of training (pauses not counted) or after `steps`, whichever is set."""
+
+    minutes: float | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.minutes is None) == (self.steps is None):
+            raise ValueError("a budget is either minutes or steps")
+
+    def progress(self, step: int, elapsed_s: float) -> float:
+        """Share of the budget that is used up, 0 to 1."""
+        if self.steps is not None:
+            return min(1.0, step / self.steps)
+        assert self.minutes is not None
+        return min(1.0, elapsed_s / (60 * self.minutes))
+
+
+class Task(Protocol):
+    """What a run trains."""
+
+    network: nn.Module
+    optimizers: Optimizers
+    average: Average
+
+    def loss(self, step: int) -> dict[str, float]:
+        """Forward and backward of step `step` (from 0); leaves gradients; returns figures for the log."""
+        ...
+
+    def sheet(self) -> np.ndarray:
+        """A contact sheet, uint8 RGB [height, width, 3], of the averaged weights."""
+        ...
+
+
+def learning_rate_scale(
+    step: int, progress: float, *, warmup_steps: int = 50, decay_from: float = 0.6
+) -> float:
+    """Linear warm-up, flat, then linear decay to 2 % over the last part of the budget."""
+    warm = min(1.0, (step + 1) / warmup_steps)
+    cool = 1.0 if progress < decay_from else max(0.02, (1 - progress) / (1 - decay_from))
+    return warm * cool
+
+
+def fit(
+    task: Task, folder: Path, budget: Budget, recipe: Any, *, sheet_every_s: float, clip_norm: float = 1.0
+) -> dict[str, Any]:
+    """Train until the budget is used up, going on from the folder's checkpoint if it has one.
+
+    Returns:
+        The last checkpoint's numbers: step, elapsed_s, and the last logged figures.
+
+    Raises:
+        InputError: if the folder belongs to another recipe.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_recipe(folder, recipe)
+    step, elapsed_s = _resume(task, folder / "checkpoint.pt")
+    last = saved = sheeted = time.monotonic()
+    figures: dict[str, float] = {}
+    sums: dict[str, float] = {}
+    with (folder / "log.jsonl").open("a") as log:
+        while (progress := budget.progress(step, elapsed_s)) < 1:
+            for name, value in task.loss(step).items():
+                sums[name] = sums.get(name, 0.0) + value
+            norm = nn.utils.clip_grad_norm_(task.network.parameters(), clip_norm)
+            scale = learning_rate_scale(step, progress)
+            task.optimizers.step(scale)
+            step += 1
+            task.average.update(task.network, step)
+            now = time.monotonic()
+            elapsed_s += now - last
+            last = now
+            if step % LOG_EVERY == 0:
+                figures = {name: value / LOG_EVERY for name, value in sums.items()}
+                sums = {}
+                line = {"step": step, "minutes": round(elapsed_s / 60, 3), "lr": round(scale, 4)}
+                line |= {name: round(value, 5) for name, value in figures.items()} | {
+                    "norm": round(float(norm), 4)
+                }
+                print(json.dumps(line), file=log, flush=True)
+            if now - sheeted > sheet_every_s:
+                Image.fromarray(task.sheet()).save(folder / f"sheet-{step:06d}.png")
+                last = sheeted = time.monotonic()  # the time for looking is not training time
+            if now - saved > CHECKPOINT_EVERY_S:
+                _save(task, folder / "checkpoint.pt", step, elapsed_s)
+                last = saved = time.monotonic()
+    _save(task, folder / "checkpoint.pt", step, elapsed_s)
+    Image.fromarray(task.sheet()).save(folder / f"sheet-{step:06d}.png")
+    return {"step": step, "elapsed_s": elapsed_s, **figures}
+
+
+def _check_recipe(folder: Path, recipe: Any) -> None:
+    path = folder / "recipe.json"
+    wanted = json.dumps(asdict(recipe), indent=2, sort_keys=True)
+    if not path.exists():
+        path.write_text(wanted)
+    elif path.read_text() != wanted:
+        raise InputError(
+            f"{folder} holds a run of another recipe (see {path}); give another folder or remove it"
+        )
+
+
+def _save(task: Task, path: Path, step: int, elapsed_s: float) -> None:
+    state = {
+        "network": task.network.state_dict(),
+        "optimizers": task.optimizers.state_dict(),
+        "average": task.average.shadows,
+        "step": step,
+        "elapsed_s": elapsed_s,
+    }
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
+
+
+def _resume(task: Task, path: Path) -> tuple[int, float]:
+    if not path.exists():
+        return 0, 0.0
+    state = torch.load(path, weights_only=True)
+    task.network.load_state_dict(state["network"])
+    task.optimizers.load_state_dict(state["optimizers"])
+    task.average.shadows = state["average"]
+    return state["step"], state["elapsed_s"]

@@ -1,0 +1,155 @@
+"""Fitting the transformer on latents of rendered clips."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from hibari.diffusion.convention import interpolate, velocity_target
+from hibari.diffusion.guidance import guide
+from hibari.diffusion.sampler import sample
+from hibari.diffusion.schedule import schedule
+from hibari.models.mini.autoencoder import Autoencoder
+from hibari.models.mini.text import TextEncoder
+from hibari.models.mini.transformer import Transformer
+from hibari.training.autoencoder import averaged, to_pixels
+from hibari.training.data import ShardRequest, Shards
+from hibari.training.optim import Average, Optimizers
+from hibari.training.recipes import TransformerRecipe
+
+SHEET_PROMPTS = (
+    "a red balloon rises over the sea at sunset",
+    "a cat jumps on the beach",
+    "a blue car moves to the right in the city at night",
+    "a robot spins in a techno club",
+    "a small panda stays still in the forest",
+    "a large green fish swims to the left underwater",
+    "a UFO comes closer above the clouds",
+    "a penguin hops in the snow while it snows",
+    "pixel art of a dragon near a volcano",
+    "a yellow star falls in space",
+    "an elephant walks to the right on a farm, black and white",
+    "a cat to the left of a dog in the park",
+)
+
+
+class TransformerTask:
+    """One step: noise a batch of latents, each clip at its own level, and regress the velocity."""
+
+    def __init__(
+        self,
+        recipe: TransformerRecipe,
+        network: Transformer,
+        autoencoder: Path,
+        folder: Path,
+        *,
+        workers: int,
+    ) -> None:
+        """`autoencoder` is its weights (of which the linear path makes the latents); shards go to `folder`."""
+        self.recipe = recipe
+        self.network = network
+        self.optimizers = Optimizers(
+            network, lr=recipe.lr, adam_lr=recipe.adam_lr, weight_decay=recipe.weight_decay,
+            adam_for=("patch_in", "patch_out", "place", "text_in", "pooled_in", "sigma_in", "final"),
+        )  # fmt: skip
+        self.average = Average(network, recipe.decays)
+        self._autoencoder = autoencoder
+        folder.mkdir(parents=True, exist_ok=True)
+        requests = [
+            ShardRequest(index, recipe.shard_clips, recipe.captions, autoencoder, folder)
+            for index in range(recipe.shards)
+        ]
+        self._shards = Shards(requests, workers=workers)
+
+    def batch(self, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents [B, C, F, H, W], text features [B, L, D] and mask [B, L] of a step."""
+        recipe = self.recipe
+        shards = self._shards.first(recipe.shards_at_start + step // recipe.steps_per_shard)
+        shape = shards[int(rng.integers(len(shards)))]["latent"].shape[-2:]
+        alike = [shard for shard in shards if shard["latent"].shape[-2:] == shape]
+        latents, texts, lengths = [], [], []
+        for _ in range(recipe.batch):
+            shard = alike[int(rng.integers(len(alike)))]
+            clip, words = int(rng.integers(recipe.shard_clips)), int(rng.integers(recipe.captions))
+            latents.append(shard["latent"][clip])
+            texts.append(shard["text"][clip, words])
+            lengths.append(shard["length"][clip, words])
+        latent = torch.stack(latents).float()
+        if rng.random() < recipe.short_share:
+            latent = latent[
+                :, :, : int(rng.integers(1, latent.shape[2]))
+            ]  # causal: a beginning is a clip as well
+        length = torch.stack(lengths)
+        longest = int(length.max())
+        mask = torch.arange(longest) < length[:, None]
+        return latent, torch.stack(texts)[:, :longest].float(), mask
+
+    def levels(self, clips: int, frames: int, rng: np.random.Generator) -> Tensor:
+        """sigma_BF: a level a clip, and 0 for given frames in some: at the start, the end, both, or anywhere."""
+        recipe = self.recipe
+        logit = torch.from_numpy(rng.normal(recipe.sigma_mean, recipe.sigma_std, clips)).float()
+        sigma_BF = torch.sigmoid(logit)[:, None].repeat(1, frames)
+        for row in sigma_BF:
+            if frames < 2 or rng.random() >= recipe.given_share:
+                continue
+            kind = rng.integers(4)
+            count = int(rng.integers(1, max(2, frames // 2 + 1)))
+            if kind in (0, 2):
+                row[:count] = 0
+            if kind in (1, 2):
+                row[-1 if kind == 2 else -count :] = 0
+            if kind == 3:
+                row[torch.from_numpy(rng.permutation(frames)[:count])] = 0
+        return sigma_BF
+
+    def loss(self, step: int) -> dict[str, float]:
+        """See `run.Task`."""
+        rng = np.random.default_rng([13, step])
+        latent, text, mask = self.batch(step, rng)
+        mask = mask & torch.from_numpy(rng.random((len(mask), 1)) >= self.recipe.caption_dropout)
+        sigma_BF = self.levels(len(latent), latent.shape[2], rng)
+        noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(step))
+        start = torch.zeros(len(latent), dtype=torch.long)
+        velocity = self.network(interpolate(latent, noise, sigma_BF), sigma_BF, text, mask, start)
+        asked = (sigma_BF > 0)[:, None, :, None, None]
+        error = (velocity - velocity_target(latent, noise)).square() * asked
+        loss = error.sum() / (asked.sum() * error[0, :, 0].numel())
+        loss.backward()
+        return {"loss": loss.item()}
+
+    @cached_property
+    def _looking(self) -> tuple[Autoencoder, Tensor, Tensor]:
+        """The decoder and the text features of the sheet's prompts, loaded when the first sheet is made."""
+        from hibari.training.recipes import autoencoder_mini
+
+        autoencoder = Autoencoder(autoencoder_mini().config)
+        autoencoder.load_state_dict(load_file(self._autoencoder), strict=False)
+        text, mask = TextEncoder(torch.device("cpu"))([*SHEET_PROMPTS, ""])
+        return autoencoder.eval(), text, mask
+
+    @torch.inference_mode()
+    def sheet(self) -> np.ndarray:
+        """Twelve prompts, five frames of each."""
+        autoencoder, text, mask = self._looking
+        count = len(SHEET_PROMPTS)
+        start = torch.zeros(2 * count, dtype=torch.long)
+        both = torch.cat([torch.arange(count), torch.full((count,), count)])
+
+        def velocity(latent: Tensor, sigma_BF: Tensor) -> Tensor:
+            out = self.network(
+                latent.repeat(2, 1, 1, 1, 1), sigma_BF.repeat(2, 1), text[both], mask[both], start
+            )
+            return guide(out[:count], out[count:], 3.0)
+
+        channels = self.network.config.latent_channels
+        noise = torch.randn(count, channels, 9, 8, 8, generator=torch.Generator().manual_seed(0))
+        with averaged(self.network, self.average, 0):
+            latent = sample(velocity, noise, schedule(16, 1.0))
+        clips = np.concatenate([to_pixels(autoencoder.decode(one[None])) for one in latent])
+        rows = [np.concatenate([clip[k] for k in (0, 8, 16, 24, 32)], 1) for clip in clips]
+        return np.concatenate([np.concatenate(rows[: count // 2]), np.concatenate(rows[count // 2 :])], 1)

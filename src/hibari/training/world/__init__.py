@@ -1,0 +1,1 @@
+"""The rendered world: every training clip and its caption, from a seed."""
