@@ -5,7 +5,6 @@
 | `HIBARI_MODEL` | the model when none is named | `mini` |
 | `HIBARI_THREADS` | processor threads that torch uses | all cores that this process may use |
 | `HIBARI_DEVICE` | `auto` (a GPU if there is one), `cpu` or `cuda` | `auto` |
-| `HIBARI_CACHE_DIR` | folder for what can be made again | `$XDG_CACHE_HOME/hibari` or `~/.cache/hibari` |
 
 A variable that is set to nothing counts as not set.
 """
@@ -15,7 +14,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from hibari.contracts import InvalidRequest
@@ -32,13 +30,11 @@ class Settings:
         model: the model when none is named; the catalog knows whether it exists.
         threads: processor threads that torch uses, 1 to MAX_THREADS.
         device: "auto", "cpu" or "cuda".
-        cache_dir: absolute; may not exist yet.
     """
 
     model: str
     threads: int
     device: Device
-    cache_dir: Path
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -52,7 +48,6 @@ class Settings:
             model=values.get("HIBARI_MODEL") or "mini",
             threads=_threads(values.get("HIBARI_THREADS") or str(_available_cores())),
             device=_device(values.get("HIBARI_DEVICE") or "auto"),
-            cache_dir=_cache_dir(values),
         )
 
 
@@ -84,13 +79,3 @@ def _device(value: str) -> Device:
             raise InvalidRequest(
                 f"HIBARI_DEVICE is {value!r}; must be auto, cpu or cuda", field="HIBARI_DEVICE"
             )
-
-
-def _cache_dir(values: Mapping[str, str]) -> Path:
-    if chosen := values.get("HIBARI_CACHE_DIR"):
-        return Path(chosen).expanduser().absolute()
-    # The XDG base directory specification says to ignore a relative path.
-    base = Path(values.get("XDG_CACHE_HOME") or "")
-    if not base.is_absolute():
-        base = Path(values.get("HOME") or Path.home()) / ".cache"
-    return base.absolute() / "hibari"

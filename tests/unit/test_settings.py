@@ -16,7 +16,6 @@ def test_defaults() -> None:
     settings = Settings.from_environment({"HOME": "/home/someone"})
     assert (settings.model, settings.device) == ("mini", "auto")
     assert settings.threads >= 1
-    assert settings.cache_dir == Path("/home/someone/.cache/hibari")
 
 
 def test_everything_can_be_set() -> None:
@@ -25,24 +24,14 @@ def test_everything_can_be_set() -> None:
             "HIBARI_MODEL": "testcard",
             "HIBARI_THREADS": "3",
             "HIBARI_DEVICE": "cpu",
-            "HIBARI_CACHE_DIR": "/var/cache/films",
         }
     )
-    assert settings == Settings("testcard", 3, "cpu", Path("/var/cache/films"))
+    assert settings == Settings("testcard", 3, "cpu")
 
 
 def test_nothing_is_the_same_as_not_set() -> None:
-    names = ("HIBARI_MODEL", "HIBARI_THREADS", "HIBARI_DEVICE", "HIBARI_CACHE_DIR", "XDG_CACHE_HOME")
-    home = {"HOME": "/home/someone"}
-    assert Settings.from_environment(dict.fromkeys(names, "") | home) == Settings.from_environment(home)
-
-
-@pytest.mark.parametrize(
-    ("xdg", "wanted"), [("/x", "/x/hibari"), ("relative", "/home/someone/.cache/hibari")]
-)
-def test_the_xdg_folder_counts_if_it_is_absolute(xdg: str, wanted: str) -> None:
-    settings = Settings.from_environment({"HOME": "/home/someone", "XDG_CACHE_HOME": xdg})
-    assert settings.cache_dir == Path(wanted)
+    names = ("HIBARI_MODEL", "HIBARI_THREADS", "HIBARI_DEVICE")
+    assert Settings.from_environment(dict.fromkeys(names, "")) == Settings.from_environment({})
 
 
 @pytest.mark.parametrize(

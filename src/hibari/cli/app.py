@@ -22,7 +22,7 @@ import typer
 from typer.exceptions import TyperException
 
 from hibari import __version__
-from hibari.cli import doctor, generate, models, show
+from hibari.cli import doctor, evaluate, generate, models, show, train
 from hibari.contracts import HibariError, InvalidRequest
 
 app = typer.Typer(
@@ -37,6 +37,8 @@ app.command("generate")(generate.generate)
 app.command("show")(show.show)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)
+app.command("evaluate")(evaluate.evaluate)
+app.add_typer(train.app, name="train")
 
 
 def _print_version(wanted: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,10 +12,12 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from hibari.models.mini import weights
 from hibari.models.mini.autoencoder import SPACE_FACTOR, TIME_FACTOR, Autoencoder
 from hibari.training import data
 from hibari.training.optim import Average, Optimizers
 from hibari.training.recipes import AutoencoderRecipe
+from hibari.training.run import Budget, fit, steps_made
 from hibari.training.world.render import render
 from hibari.training.world.spec import draw
 
@@ -101,6 +104,29 @@ class AutoencoderTask:
                 rows += [np.concatenate([c[k] for k in (0, 6, 13, 22, 32)], 1) for c in (clip, back)]
         half = len(rows) // 2
         return np.concatenate([np.concatenate(rows[:half]), np.concatenate(rows[half:])], 1)
+
+
+def train(
+    recipe: AutoencoderRecipe, folder: Path, budget: Budget, *, workers: int, sheet_every_s: float
+) -> Path:
+    """Fit an autoencoder in `folder`, going on from what is there.
+
+    Its `autoencoder.safetensors` is there from the start, with the linear path (all that a transformer's training
+    waits for), and holds the averaged decoder when the budget is used up.
+    """
+    torch.manual_seed(0)
+    network = Autoencoder(recipe.config)
+    path = folder / "autoencoder.safetensors"
+    if path.exists():
+        network.load_state_dict(weights.read(path)["autoencoder"].state_dict())
+    else:
+        fit_components(network, recipe.component_clips)
+        weights.write(path, {"autoencoder": network}, torch.float32, {})
+    task = AutoencoderTask(recipe, network, start=steps_made(folder), workers=workers)
+    fit(task, folder, budget, recipe, sheet_every_s=sheet_every_s)
+    with averaged(network, task.average, -1):
+        weights.write(path, {"autoencoder": network}, torch.float32, {})
+    return path
 
 
 class averaged:  # noqa: N801 - reads as a statement

@@ -88,14 +88,14 @@ class ShardRequest:
         index: its number; it holds the clips with seeds index * clips to (index + 1) * clips.
         clips: how many.
         captions: different captions a clip.
-        components: file with the autoencoder's linear path, whose latents these are.
+        autoencoder: its weights file, of which only the linear path, fixed from the start, is used.
         folder: where shards lie.
     """
 
     index: int
     clips: int
     captions: int
-    components: Path
+    autoencoder: Path
     folder: Path
 
     @property
@@ -121,17 +121,16 @@ def make_shard(request: ShardRequest) -> None:
         return
     # Here, not above: a process that only renders crops needs none of these.
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
+    from hibari.models.mini import weights
     from hibari.models.mini.autoencoder import SPACE_FACTOR, TIME_FACTOR, Autoencoder
     from hibari.models.mini.text import MAX_TOKENS, TEXT_WIDTH
     from hibari.training.autoencoder import to_network
-    from hibari.training.recipes import autoencoder_mini
 
     torch.set_num_threads(1)
-    state = load_file(request.components)
-    network = Autoencoder(autoencoder_mini().config)
-    network.load_state_dict(state, strict=False)
+    network = weights.read(request.autoencoder)["autoencoder"]
+    assert isinstance(network, Autoencoder)
     words = []
     width, height = request.shape
     # Allocated at once: small results kept between large temporary ones would fragment gigabytes of the heap.

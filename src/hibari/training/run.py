@@ -85,11 +85,10 @@ def fit(
     step, elapsed_s = _resume(task, folder / "checkpoint.pt")
     last = saved = sheeted = time.monotonic()
     figures: dict[str, float] = {}
-    sums: dict[str, float] = {}
+    window: list[dict[str, float]] = []
     with (folder / "log.jsonl").open("a") as log:
         while (progress := budget.progress(step, elapsed_s)) < 1:
-            for name, value in task.loss(step).items():
-                sums[name] = sums.get(name, 0.0) + value
+            window.append(task.loss(step))
             norm = nn.utils.clip_grad_norm_(task.network.parameters(), clip_norm)
             scale = learning_rate_scale(step, progress)
             task.optimizers.step(scale)
@@ -99,8 +98,8 @@ def fit(
             elapsed_s += now - last
             last = now
             if step % LOG_EVERY == 0:
-                figures = {name: value / LOG_EVERY for name, value in sums.items()}
-                sums = {}
+                figures = {name: sum(line[name] for line in window) / len(window) for name in window[0]}
+                window = []
                 line = {"step": step, "minutes": round(elapsed_s / 60, 3), "lr": round(scale, 4)}
                 line |= {name: round(value, 5) for name, value in figures.items()} | {
                     "norm": round(float(norm), 4)
@@ -115,6 +114,12 @@ def fit(
     _save(task, folder / "checkpoint.pt", step, elapsed_s)
     Image.fromarray(task.sheet()).save(folder / f"sheet-{step:06d}.png")
     return {"step": step, "elapsed_s": elapsed_s, **figures}
+
+
+def steps_made(folder: Path) -> int:
+    """Steps behind the checkpoint of a run's folder; 0 where there is none."""
+    path = folder / "checkpoint.pt"
+    return torch.load(path, weights_only=True)["step"] if path.exists() else 0
 
 
 def _check_recipe(folder: Path, recipe: Any) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from hibari.diffusion.convention import interpolate, velocity_target
 from hibari.diffusion.guidance import guide
 from hibari.diffusion.sampler import sample
 from hibari.diffusion.schedule import schedule
+from hibari.models.mini import weights
 from hibari.models.mini.autoencoder import Autoencoder
 from hibari.models.mini.text import TextEncoder
 from hibari.models.mini.transformer import Transformer
@@ -21,6 +21,7 @@ from hibari.training.autoencoder import averaged, to_pixels
 from hibari.training.data import ShardRequest, Shards
 from hibari.training.optim import Average, Optimizers
 from hibari.training.recipes import TransformerRecipe
+from hibari.training.run import Budget, fit
 
 SHEET_PROMPTS = (
     "a red balloon rises over the sea at sunset",
@@ -125,12 +126,10 @@ class TransformerTask:
     @cached_property
     def _looking(self) -> tuple[Autoencoder, Tensor, Tensor]:
         """The decoder and the text features of the sheet's prompts, loaded when the first sheet is made."""
-        from hibari.training.recipes import autoencoder_mini
-
-        autoencoder = Autoencoder(autoencoder_mini().config)
-        autoencoder.load_state_dict(load_file(self._autoencoder), strict=False)
+        autoencoder = weights.read(self._autoencoder)["autoencoder"]
+        assert isinstance(autoencoder, Autoencoder)
         text, mask = TextEncoder(torch.device("cpu"))([*SHEET_PROMPTS, ""])
-        return autoencoder.eval(), text, mask
+        return autoencoder, text, mask
 
     @torch.inference_mode()
     def sheet(self) -> np.ndarray:
@@ -153,3 +152,24 @@ class TransformerTask:
         clips = np.concatenate([to_pixels(autoencoder.decode(one[None])) for one in latent])
         rows = [np.concatenate([clip[k] for k in (0, 8, 16, 24, 32)], 1) for clip in clips]
         return np.concatenate([np.concatenate(rows[: count // 2]), np.concatenate(rows[count // 2 :])], 1)
+
+
+def train(
+    recipe: TransformerRecipe,
+    folder: Path,
+    autoencoder: Path,
+    budget: Budget,
+    *,
+    workers: int,
+    sheet_every_s: float,
+) -> Path:
+    """Fit a transformer in `folder` on the latents of the `autoencoder` file, going on from what is there.
+
+    Returns:
+        Its checkpoint, from which `export` makes what ships.
+    """
+    torch.manual_seed(0)
+    network = Transformer(recipe.config)
+    task = TransformerTask(recipe, network, autoencoder, folder / "shards", workers=workers)
+    fit(task, folder, budget, recipe, sheet_every_s=sheet_every_s)
+    return folder / "checkpoint.pt"

@@ -40,6 +40,12 @@ class Mini:
         self._transformer = transformer.to(device)
         self.rgb_from_latent = preview_map(autoencoder)
 
+    def untrained(self) -> Mini:
+        """The same with a transformer that has learned nothing: evaluation's control."""
+        torch.manual_seed(0)
+        blank = Transformer(self._transformer.config).eval().requires_grad_(False)
+        return Mini(self.spec, self._autoencoder, blank, weights_sha256=None, device=self.device)
+
     @cached_property
     def _text_encoder(self) -> TextEncoder:
         return TextEncoder(self.device)

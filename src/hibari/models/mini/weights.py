@@ -1,14 +1,15 @@
-"""The weights file of hibari-mini: one safetensors file in float16, both directions, strict.
+"""Weights files of hibari-mini's networks: safetensors, both directions, strict.
 
-Its metadata holds the sizes of both networks, so that a file says itself what it fits; its hash stands in
-`weights/manifest.json`, so that a damaged file is refused before anything is computed from it.
+A file's metadata holds the sizes of the networks in it, so that it says itself what it fits. The shipped file is in
+float16, and its hash stands in `weights/manifest.json`, so that a damaged file is refused before anything is computed
+from it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,25 +27,33 @@ FOLDER = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"
 
 
-def save(path: Path, autoencoder: Autoencoder, transformer: Transformer, about: Mapping[str, str]) -> str:
-    """Write both networks to `path` and their hash to the manifest beside it.
+def write(path: Path, networks: Mapping[str, Network], dtype: torch.dtype, about: Mapping[str, str]) -> str:
+    """Write networks to one file, aside and then renamed.
 
     Args:
-        about: what else the file's metadata should say (recipe, commit, ...).
+        networks: by the names in `NETWORKS`.
+        about: what else the metadata should say (recipe, commit, ...).
 
     Returns:
         The file's sha256.
     """
-    networks = {"autoencoder": autoencoder, "transformer": transformer}
     tensors = {
-        f"{name}.{key}": value.detach().half().contiguous()
+        f"{name}.{key}": value.detach().to(dtype).contiguous()
         for name, network in networks.items()
         for key, value in network.state_dict().items()
     }
     sizes = {name: json.dumps(asdict(network.config)) for name, network in networks.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata={"format": "hibari-mini/1", **sizes, **about})
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    part = path.with_suffix(".part")
+    save_file(tensors, part, metadata={"format": "hibari-mini/1", **sizes, **about})
+    part.chmod(0o644)  # safetensors writes for the owner alone; an installed file is for everybody
+    part.replace(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def ship(path: Path, networks: Mapping[str, Network], about: Mapping[str, str]) -> str:
+    """Write networks in float16, and the file's hash to the manifest beside it. Returns the hash."""
+    digest = write(path, networks, torch.float16, about)
     manifest = path.parent / MANIFEST
     known = json.loads(manifest.read_text()) if manifest.exists() else {}
     manifest.write_text(json.dumps({**known, path.name: digest}, indent=2, sort_keys=True) + "\n")
@@ -73,8 +82,8 @@ def check(path: Path) -> str:
     return digest
 
 
-def load(path: Path) -> tuple[Autoencoder, Transformer]:
-    """Both networks in float32, ready to run.
+def read(path: Path) -> dict[str, Network]:
+    """The networks of a file, in float32, ready to run.
 
     Raises:
         WeightsError: if the file cannot be read, or a tensor is missing, left over or of another shape.
@@ -82,21 +91,43 @@ def load(path: Path) -> tuple[Autoencoder, Transformer]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            autoencoder = Autoencoder(AutoencoderConfig(**_sizes(metadata, "autoencoder", path)))
-            transformer = Transformer(TransformerConfig(**_sizes(metadata, "transformer", path)))
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"the weights {path} cannot be read: {error}") from error
-    _fill(nn.ModuleDict({"autoencoder": autoencoder, "transformer": transformer}), state, path)
-    return autoencoder.eval().requires_grad_(False), transformer.eval().requires_grad_(False)
-
-
-def _sizes(metadata: Mapping[str, str], name: str, path: Path) -> dict[str, Any]:
-    if name not in metadata:
+    networks = {name: build(metadata[name]) for name, build in NETWORKS.items() if name in metadata}
+    if not networks:
         raise WeightsError(
-            f"{path} does not say the sizes of its {name}; it is no weights file of hibari-mini"
+            f"{path} does not say which networks it holds; it is no weights file of hibari-mini"
         )
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(metadata[name]).items()}
+    _fill(nn.ModuleDict(networks), state, path)
+    for network in networks.values():
+        network.eval().requires_grad_(False)
+    return networks
+
+
+def load(path: Path) -> tuple[Autoencoder, Transformer]:
+    """Both networks of a file.
+
+    Raises:
+        WeightsError: as `read`, or if one of the two is not in it.
+    """
+    networks = read(path)
+    autoencoder, transformer = networks.get("autoencoder"), networks.get("transformer")
+    if not isinstance(autoencoder, Autoencoder) or not isinstance(transformer, Transformer):
+        raise WeightsError(f"{path} holds {', '.join(networks)}; wanted are autoencoder and transformer")
+    return autoencoder, transformer
+
+
+def _sizes(text: str) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text).items()}
+
+
+Network = Autoencoder | Transformer
+NETWORKS: dict[str, Callable[[str], Network]] = {
+    "autoencoder": lambda text: Autoencoder(AutoencoderConfig(**_sizes(text))),
+    "transformer": lambda text: Transformer(TransformerConfig(**_sizes(text))),
+}
+"""How each network is built from the sizes in a file's metadata."""
 
 
 def _fill(module: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:

@@ -1,0 +1,164 @@
+"""`hibari train ...`: the world, both networks, and the weights file that ships."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hibari.contracts import InvalidRequest
+from hibari.settings import Settings
+
+app = typer.Typer(
+    help="Make hibari-mini yourself: look at its world, fit both networks, export the weights.",
+    rich_markup_mode=None,
+)
+
+
+class Recipe(str, Enum):  # noqa: UP042 - StrEnum shows in help as its class
+    """The training recipes; `hibari.training.recipes` has every number of them."""
+
+    mini = "mini"
+    tiny = "tiny"
+
+
+RecipeOption = Annotated[
+    Recipe, typer.Option("--recipe", help="mini is what ships; tiny shows that it works.")
+]
+MinutesOption = Annotated[
+    float | None, typer.Option("--budget-minutes", min=0.1, help="Stop after so many minutes of training.")
+]
+StepsOption = Annotated[int | None, typer.Option("--budget-steps", min=1, help="Stop after so many steps.")]
+FolderOption = Annotated[
+    Path, typer.Option("--folder", help="The run's folder; a run that is there goes on.")
+]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=0, help="Processes that render clips ahead; 0: none.")
+]
+SheetOption = Annotated[
+    float, typer.Option("--sheet-minutes", min=0.1, help="A contact sheet each so many minutes.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command("autoencoder")
+def autoencoder(
+    recipe: RecipeOption = Recipe.mini,
+    budget_minutes: MinutesOption = None,
+    budget_steps: StepsOption = None,
+    folder: FolderOption = Path("runs/autoencoder"),
+    workers: WorkersOption = 1,
+    sheet_minutes: SheetOption = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the autoencoder on clips rendered as it goes."""
+    from hibari.cli.runtime import prepare_torch
+    from hibari.training import autoencoder as room
+    from hibari.training.recipes import AUTOENCODER_RECIPES
+    from hibari.training.run import Budget
+
+    budget = Budget(*_budget(budget_minutes, budget_steps))
+    prepare_torch(Settings.from_environment())
+    chosen = AUTOENCODER_RECIPES[recipe.value]()
+    _say_start(folder, as_json)
+    path = room.train(chosen, folder, budget, workers=workers, sheet_every_s=60 * sheet_minutes)
+    _say_end(folder, path, as_json)
+
+
+@app.command("transformer")
+def transformer(
+    recipe: RecipeOption = Recipe.mini,
+    budget_minutes: MinutesOption = None,
+    budget_steps: StepsOption = None,
+    folder: FolderOption = Path("runs/transformer"),
+    autoencoder: Annotated[
+        Path, typer.Option("--autoencoder", help="The autoencoder's run folder, finished or not.")
+    ] = Path("runs/autoencoder"),
+    workers: WorkersOption = 1,
+    sheet_minutes: SheetOption = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the transformer on latents of clips rendered as it goes."""
+    from hibari.cli.runtime import prepare_torch
+    from hibari.training import transformer as room
+    from hibari.training.recipes import TRANSFORMER_RECIPES
+    from hibari.training.run import Budget
+
+    budget = Budget(*_budget(budget_minutes, budget_steps))
+    file = autoencoder / "autoencoder.safetensors"
+    if not file.exists():
+        raise InvalidRequest(f"{file} is missing; run `hibari train autoencoder` first", field="autoencoder")
+    prepare_torch(Settings.from_environment())
+    chosen = TRANSFORMER_RECIPES[recipe.value]()
+    _say_start(folder, as_json)
+    path = room.train(chosen, folder, file, budget, workers=workers, sheet_every_s=60 * sheet_minutes)
+    _say_end(folder, path, as_json)
+
+
+@app.command("export")
+def export(
+    out: Annotated[Path, typer.Argument(help="The weights file to write.")],
+    autoencoder: Annotated[Path, typer.Option("--autoencoder", help="Its run folder.")] = Path(
+        "runs/autoencoder"
+    ),
+    transformer: Annotated[Path, typer.Option("--transformer", help="Its run folder.")] = Path(
+        "runs/transformer"
+    ),
+    machine: Annotated[
+        str, typer.Option("--machine", help="What it was trained on, for the card.")
+    ] = "unknown",
+    average: Annotated[
+        int,
+        typer.Option(
+            "--average", help="Which of the recipe's weight averages of the transformer; -1: the slowest."
+        ),
+    ] = -1,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the float16 weights file, its manifest entry, and the facts for its model card."""
+    from hibari.training.export import export as write
+
+    facts = write(autoencoder, transformer, out, average=average, trained_by=machine)
+    typer.echo(
+        json.dumps(facts) if as_json else f"{out}  {facts['bytes'] / 1e6:.1f} MB  sha256 {facts['sha256']}"
+    )
+
+
+@app.command("world")
+def world(
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which clip.")] = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write it as a file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a training clip: its captions, its recipe, and its pixels if a file is asked for."""
+    from hibari.training.show import show_clip
+
+    facts = show_clip(seed, output)
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for line in facts["captions"]:
+        typer.echo(line)
+    typer.echo(json.dumps(facts["spec"], indent=2))
+    if output:
+        typer.echo(str(output))
+
+
+def _budget(minutes: float | None, steps: int | None) -> tuple[float | None, int | None]:
+    if (minutes is None) == (steps is None):
+        raise InvalidRequest("give either --budget-minutes or --budget-steps", field="budget")
+    return minutes, steps
+
+
+def _say_start(folder: Path, as_json: bool) -> None:
+    if not as_json:
+        typer.echo(f"training in {folder}: log.jsonl has the figures, sheet-*.png the pictures", err=True)
+
+
+def _say_end(folder: Path, path: Path, as_json: bool) -> None:
+    log = (folder / "log.jsonl").read_text().splitlines()
+    figures = json.loads(log[-1]) if log else {}
+    typer.echo(json.dumps({"path": str(path), "last": figures}) if as_json else f"{path}  {figures}")

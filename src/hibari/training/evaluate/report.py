@@ -1,0 +1,290 @@
+"""A suite run through a generator: how often each attribute is right, beside its ceiling and its controls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hibari.training.evaluate import metrics, weights
+from hibari.training.evaluate.lessons import CLASSES, CLIP_PX, UNKNOWN, truth
+from hibari.training.evaluate.network import Evaluator
+from hibari.training.evaluate.suite import CASES, Case, cases
+from hibari.training.world.render import FPS, FRAMES, render
+from hibari.training.world.spec import draw
+
+if TYPE_CHECKING:
+    from hibari.models.protocol import Model
+
+TRAINING_SEEDS = 0  # where the transformer's clips begin
+FLOOR_SEEDS = 3_800_000_000  # of the real clips that the suite's own real clips are compared with
+
+Generate = Callable[[Case], np.ndarray]
+"""From a case (only its prompt may be read) to its clip, uint8 [FRAMES, CLIP_PX, CLIP_PX, 3]."""
+Progress = Callable[[str, int, int], None]
+"""Called with what is done now, how much of it is done, and of how much."""
+
+ATTRIBUTES = ("subject", "colour", "motion", "background", "camera", "look", "camera_moving", "look_styled")
+"""What is counted. The last two are camera and look again, only over the cases where they are not the usual
+one, since most cases are "still" and "plain" and a model that ignored the words would be right in most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How often an attribute is right: shares from 0 to 1; None where no case is counted.
+
+    Attributes:
+        model: of the generated clips.
+        ceiling: of the same cases really rendered: what the evaluator itself gets right.
+        controls: "untrained" (a model that knows nothing, or noise), "frozen_first_frame" (the model's first
+            frame as a clip), "random_other_clip" (the model's clips of other prompts: chance).
+        n: cases counted.
+    """
+
+    model: float | None
+    ceiling: float | None
+    controls: dict[str, float | None]
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A figure of the generated clips and the same of real ones."""
+
+    model: float
+    real: float
+
+
+@dataclass(frozen=True, slots=True)
+class Copying:
+    """Distance to the nearest training clip, root mean square over thumbnails (0 to 1).
+
+    Attributes:
+        model_median, real_median: over generated clips, and over held-out real ones that cannot be copies.
+        share_nearer: share of the generated clips that are nearer than the nearest 1 % of the real ones are;
+            about 0.01 if nothing is copied.
+        training_clips: how many were looked through.
+    """
+
+    model_median: float
+    real_median: float
+    share_nearer: float
+    training_clips: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frechet:
+    """Frechet distance on the evaluator's features.
+
+    Attributes:
+        model: generated clips against real ones of other prompts.
+        floor: real clips of the same prompts as the generated ones against the same other real ones.
+        n: clips in each set.
+    """
+
+    model: float
+    floor: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run of a suite found.
+
+    Attributes:
+        suite: its name.
+        cases: how many were run.
+        accuracy: by attribute.
+        flicker: see `metrics.flicker`.
+        motion_amount: mean absolute difference of successive frames, 0 to 255.
+        flow_amount: mean length of the optical flow, px a frame.
+        copying: None where no training clips were looked through.
+        frechet: None for fewer than two cases.
+        untrained: what stood in as the untrained model.
+        evaluator_sha256: of the shipped evaluator's weights; None if another one judged.
+    """
+
+    suite: str
+    cases: int
+    accuracy: dict[str, Accuracy]
+    flicker: Compared
+    motion_amount: Compared
+    flow_amount: Compared
+    copying: Copying | None
+    frechet: Frechet | None
+    untrained: str
+    evaluator_sha256: str | None
+
+    def to_json(self) -> str:
+        """Indented JSON of all figures."""
+        return json.dumps(asdict(self), indent=2)
+
+    def to_markdown(self) -> str:
+        """The tables of the model card."""
+        names = list(next(iter(self.accuracy.values())).controls)
+        heads = ["attribute", "cases", "model", "ceiling", "of the ceiling"]
+        heads += [name.replace("_", " ") for name in names]
+        lines = [_row(heads), _row(["---", *["---:"] * (len(heads) - 1)])]
+        for attribute, found in self.accuracy.items():
+            share = found.model / found.ceiling if found.model is not None and found.ceiling else None
+            values = [found.model, found.ceiling, share, *(found.controls[name] for name in names)]
+            lines.append(_row([attribute.replace("_", " "), str(found.n), *map(_percent, values)]))
+        lines += ["", _row(["figure", "model", "real"]), _row(["---", "---:", "---:"])]
+        for name, pair in (("flicker (VBench)", self.flicker), ("mean frame difference", self.motion_amount),
+                           ("optical flow, px a frame", self.flow_amount)):  # fmt: skip
+            lines.append(_row([name, f"{pair.model:.3f}", f"{pair.real:.3f}"]))
+        if self.frechet:
+            distance = self.frechet
+            lines.append(_row(["Frechet distance", f"{distance.model:.2f}", f"{distance.floor:.2f} (floor)"]))
+        if self.copying:
+            copying = self.copying
+            name = f"distance to the nearest of {copying.training_clips:,} training clips"
+            lines.append(_row([name, f"{copying.model_median:.4f}", f"{copying.real_median:.4f}"]))
+            share = _percent(copying.share_nearer)
+            lines.append(_row(["nearer than the nearest 1 % of real clips", share, "1 %"]))
+        return "\n".join(lines) + "\n"
+
+
+def run_suite(
+    generate: Generate,
+    *,
+    suite: str = "held-out",
+    limit: int | None = None,
+    untrained: Generate | None = None,
+    training_clips: int = 2000,
+    evaluator: Evaluator | None = None,
+    on_progress: Progress | None = None,
+) -> Report:
+    """Generate every case's clip and judge it.
+
+    Args:
+        generate: the model; is called once a case, in order.
+        suite: one of `suite.SUITES`.
+        limit: only the first cases; None for all.
+        untrained: the same network with random weights; None for noise.
+        training_clips: how many of the transformer's training clips to look through for copies; 0 for none.
+        evaluator: None for the one that ships.
+        on_progress: is told what goes on.
+
+    Raises:
+        InvalidRequest: for an unknown suite or a limit below 1.
+        WeightsError: if the evaluator's weights are damaged.
+        ValueError: if a generator gives clips of another shape.
+    """
+    note = on_progress or (lambda _what, _done, _total: None)
+    asked = cases(suite, CASES if limit is None else limit)
+    judge = evaluator or weights.load()
+    shape = (FRAMES, CLIP_PX, CLIP_PX, 3)
+
+    made = list(_told(map(generate, asked), "generating", len(asked), note))
+    real = list(_told((render(case.spec) for case in asked), "rendering", len(asked), note))
+    nothing = untrained or (lambda case: metrics.noise_clip(case.seed, shape))
+    answers = {
+        "model": judge.answer(_told(made, "judging", len(asked), note)),
+        "ceiling": judge.answer(_told(real, "judging real clips", len(asked), note)),
+        "untrained": judge.answer(_told(map(nothing, asked), "judging an untrained model", len(asked), note)),
+        "frozen": judge.answer(_told(map(metrics.frozen, made), "judging first frames", len(asked), note)),
+    }
+    said = {name: answer.classes for name, answer in answers.items()}
+    return Report(
+        suite=suite,
+        cases=len(asked),
+        accuracy=_accuracies(asked, said),
+        flicker=_compared(metrics.flicker, made, real),
+        motion_amount=_compared(metrics.motion_amount, made, real),
+        flow_amount=_compared(metrics.flow_amount, made, real),
+        copying=_copying(made, real, training_clips, note) if training_clips else None,
+        frechet=_frechet(judge, answers["model"].features, answers["ceiling"].features, note),
+        untrained="noise" if untrained is None else "random weights",
+        evaluator_sha256=weights.sha256() if evaluator is None else None,
+    )
+
+
+def clips_of(
+    model: Model, asked: Sequence[Case], *, steps: int | None = None, guidance: float | None = None
+) -> Iterator[np.ndarray]:
+    """The clips of a model for cases, at seed 0, one after the other: uint8 [FRAMES, CLIP_PX, CLIP_PX, 3].
+
+    Args:
+        model: any of the catalog.
+        asked: only their prompts are read.
+        steps, guidance: None for the model's own.
+    """
+    from hibari.contracts import GenerationRequest
+    from hibari.engine import generate
+
+    for case in asked:
+        request = GenerationRequest.resolve(
+            model.spec, case.prompt, size=(CLIP_PX, CLIP_PX), seconds=FRAMES / FPS, fps=FPS,
+            steps=steps, guidance_scale=guidance, seed=0,
+        )  # fmt: skip
+        yield np.stack(list(generate(model, request).frames))
+
+
+def _told(clips: Iterable[np.ndarray], what: str, total: int, note: Progress) -> Iterator[np.ndarray]:
+    """The clips, as they come, with a note after each."""
+    for index, clip in enumerate(clips):
+        yield clip
+        note(what, index + 1, total)
+
+
+def _accuracies(asked: Sequence[Case], said: dict[str, dict[str, np.ndarray]]) -> dict[str, Accuracy]:
+    truths = [truth(case.spec) for case in asked]
+    found = {}
+    for name in ATTRIBUTES:
+        attribute = name.partition("_")[0]
+        true = np.array([classes[attribute] for classes in truths])
+        counted = true != UNKNOWN
+        if name != attribute:
+            counted &= true != CLASSES[attribute].index("still" if attribute == "camera" else "plain")
+        shares = {who: metrics.share_right(answer[attribute], true, counted) for who, answer in said.items()}
+        others = {
+            "untrained": shares["untrained"],
+            "frozen_first_frame": shares["frozen"],
+            "random_other_clip": _chance(said["model"][attribute], true, counted),
+        }
+        found[name] = Accuracy(shares["model"], shares["ceiling"], others, int(counted.sum()))
+    return found
+
+
+def _chance(said: np.ndarray, true: np.ndarray, counted: np.ndarray) -> float | None:
+    """The mean over all ways to give each counted case the clip of another counted case."""
+    said, true = said[counted], true[counted]
+    if len(true) < 2:
+        return None
+    right = said[:, None] == true[None, :]
+    return float((right.sum() - np.trace(right)) / (len(true) * (len(true) - 1)))
+
+
+def _compared(
+    figure: Callable[[np.ndarray], float], made: Sequence[np.ndarray], real: Sequence[np.ndarray]
+) -> Compared:
+    return Compared(float(np.mean([figure(c) for c in made])), float(np.mean([figure(c) for c in real])))
+
+
+def _copying(made: list[np.ndarray], real: list[np.ndarray], count: int, note: Progress) -> Copying:
+    training = (render(draw(TRAINING_SEEDS + index)) for index in range(count))
+    points = np.stack([metrics.thumbnail(clip) for clip in _told(training, "training clips", count, note)])
+    ours, theirs = (metrics.nearest_distances(clips, points) for clips in (made, real))
+    near = float((ours < np.quantile(theirs, 0.01)).mean())
+    return Copying(float(np.median(ours)), float(np.median(theirs)), near, count)
+
+
+def _frechet(judge: Evaluator, made: np.ndarray, real: np.ndarray, note: Progress) -> Frechet | None:
+    count = len(made)
+    if count < 2:
+        return None
+    others = (render(draw(FLOOR_SEEDS + index, "held_out", group="single")) for index in range(count))
+    features = judge.answer(_told(others, "judging other real clips", count, note)).features
+    return Frechet(metrics.frechet(made, features), metrics.frechet(real, features), count)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"

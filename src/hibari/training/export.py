@@ -1,0 +1,105 @@
+"""From two runs to what ships: one weights file in float16, and its card."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hibari.contracts import InputError
+from hibari.models.mini import weights
+from hibari.models.mini.autoencoder import Autoencoder, AutoencoderConfig
+from hibari.models.mini.transformer import Transformer, TransformerConfig
+from hibari.training.world.assets import ASSETS
+from hibari.training.world.spec import WORLD_VERSION
+
+
+def export(
+    autoencoder_run: Path, transformer_run: Path, out: Path, *, average: int = -1, trained_by: str
+) -> dict[str, Any]:
+    """Write the shipped weights file from two runs, finished or not, and what the card says of its making beside it.
+
+    Args:
+        autoencoder_run, transformer_run: folders of `hibari train`.
+        out: the weights file, e.g. hibari-mini.safetensors.
+        average: which of the transformer's weight averages; the last is the slowest.
+        trained_by: the machine, in words.
+
+    Returns:
+        The facts for the model card; also written to `<out>.json`.
+
+    Raises:
+        InputError: if a run has no checkpoint yet, or the transformer was trained on other latents.
+    """
+    recipe, state = _averaged(autoencoder_run, -1)
+    autoencoder = Autoencoder(AutoencoderConfig(**_tuples(recipe["config"])))
+    autoencoder.load_state_dict(state)
+    recipe, state = _averaged(transformer_run, average)
+    transformer = Transformer(TransformerConfig(**recipe["config"]))
+    transformer.load_state_dict(state)
+    if autoencoder.config.latent_channels != transformer.config.latent_channels:
+        raise InputError(
+            f"{autoencoder_run} makes latents of {autoencoder.config.latent_channels} channels, "
+            f"{transformer_run} was trained on {transformer.config.latent_channels}"
+        )
+    facts: dict[str, Any] = {
+        "date": date.today().isoformat(),  # noqa: DTZ011 - a day, not a moment
+        "commit": _commit(),
+        "world_version": WORLD_VERSION,
+        "assets": [f"{asset.name} {asset.version} ({asset.licence})" for asset in ASSETS],
+        "machine": trained_by,
+        "autoencoder": _run(autoencoder_run),
+        "transformer": _run(transformer_run),
+        "parameters": {
+            "autoencoder": sum(p.numel() for p in autoencoder.parameters()),
+            "transformer": sum(p.numel() for p in transformer.parameters()),
+        },
+    }
+    about = {"date": facts["date"], "commit": facts["commit"], "world_version": str(WORLD_VERSION)}
+    facts["sha256"] = weights.ship(out, {"autoencoder": autoencoder, "transformer": transformer}, about)
+    facts["bytes"] = out.stat().st_size
+    out.with_suffix(".json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+    return facts
+
+
+def _averaged(folder: Path, index: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A run's recipe and its averaged weights."""
+    checkpoint = folder / "checkpoint.pt"
+    if not checkpoint.exists():
+        raise InputError(f"{checkpoint} is missing: that run has not saved anything yet")
+    state = torch.load(checkpoint, weights_only=True)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    return recipe, {**state["network"], **state["average"][index]}
+
+
+def _tuples(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    state = torch.load(folder / "checkpoint.pt", weights_only=True)
+    log = (folder / "log.jsonl").read_text().splitlines()
+    return {
+        "recipe": json.loads((folder / "recipe.json").read_text()),
+        "steps": state["step"],
+        "minutes": round(state["elapsed_s"] / 60, 1),
+        "last_figures": json.loads(log[-1]) if log else {},
+    }
+
+
+def _commit() -> str:
+    """The commit of the code that exports, with a mark if the tree has changes."""
+    here = Path(__file__).parent
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607
+            cwd=here, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown (not a git checkout)"
+    return run.stdout.strip()
