@@ -78,6 +78,9 @@ def transformer(
         Path, typer.Option("--autoencoder", help="The autoencoder's run folder, finished or not.")
     ] = Path("runs/autoencoder"),
     workers: WorkersOption = 1,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="Processes that share each batch; on a CPU, one a core.")
+    ] = 1,
     sheet_minutes: SheetOption = 10,
     as_json: JsonOption = False,
 ) -> None:
@@ -94,7 +97,9 @@ def transformer(
     prepare_torch(Settings.from_environment())
     chosen = TRANSFORMER_RECIPES[recipe.value]()
     _say_start(folder, as_json)
-    path = room.train(chosen, folder, file, budget, workers=workers, sheet_every_s=60 * sheet_minutes)
+    path = room.train(
+        chosen, folder, file, budget, workers=workers, sheet_every_s=60 * sheet_minutes, processes=processes
+    )
     _say_end(folder, path, as_json)
 
 

@@ -17,7 +17,7 @@ from hibari.models.mini.autoencoder import SPACE_FACTOR, TIME_FACTOR, Autoencode
 from hibari.training import data
 from hibari.training.optim import Average, Optimizers
 from hibari.training.recipes import AutoencoderRecipe
-from hibari.training.run import Budget, fit, steps_made
+from hibari.training.run import Budget, check_recipe, fit, steps_made
 from hibari.training.world.render import render
 from hibari.training.world.spec import draw
 
@@ -114,6 +114,7 @@ def train(
     Its `autoencoder.safetensors` is there from the start, with the linear path (all that a transformer's training
     waits for), and holds the averaged decoder when the budget is used up.
     """
+    check_recipe(folder, recipe)
     torch.manual_seed(0)
     network = Autoencoder(recipe.config)
     path = folder / "autoencoder.safetensors"

@@ -7,6 +7,7 @@ shape, by a process that works ahead; captions go through the text encoder at th
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -182,8 +183,9 @@ def _text_encoder() -> Any:
 class Shards:
     """The latent cache: shards that a process makes ahead, loaded when a step first needs them."""
 
-    def __init__(self, requests: list[ShardRequest], *, workers: int) -> None:
+    def __init__(self, requests: list[ShardRequest], *, workers: int, made_elsewhere: bool = False) -> None:
         self._requests = requests
+        self._made_elsewhere = made_elsewhere  # by a process that shares the batches with this one
         self._loaded: list[dict[str, Any]] = []
         self._pool = None
         if workers:
@@ -202,6 +204,9 @@ class Shards:
             request = self._requests[len(self._loaded)]
             if self._pool:
                 self._pending[len(self._loaded)].get()
+            elif self._made_elsewhere:
+                while not request.path.exists():
+                    time.sleep(0.2)
             else:
                 make_shard(request)
             self._loaded.append(load_file(request.path))

@@ -49,7 +49,9 @@ class TransformerRecipe:
         lr, adam_lr, weight_decay: at full rate, for matrices and for the rest.
         caption_dropout: share of the captions that are replaced by the empty prompt.
         given_share: share of the clips in which some latent frames are given (sigma 0).
-        short_share: share of the steps with fewer latent frames than a whole clip (down to a still picture).
+        window_share: share of the steps with a part of a clip, from its beginning (down to a still picture) or
+            from inside.
+        sigma_floor: errors at lower noise levels weigh no more than x0's error does at this one.
         sigma_mean, sigma_std: of the normal distribution whose logistic is a clip's noise level.
         shard_clips: clips a shard of the latent cache.
         shards_at_start, steps_per_shard, shards: step n may draw from the first shards_at_start + n / steps_per_shard
@@ -65,7 +67,8 @@ class TransformerRecipe:
     weight_decay: float
     caption_dropout: float
     given_share: float
-    short_share: float
+    window_share: float
+    sigma_floor: float
     sigma_mean: float
     sigma_std: float
     shard_clips: int
@@ -102,6 +105,8 @@ def autoencoder_tiny() -> AutoencoderRecipe:
         clips_per_step=2,
         crop_px=64,
         crop_frames=9,
+        lr=2e-2,
+        adam_lr=2e-2,
         decays=(0.9,),
     )
 
@@ -113,13 +118,14 @@ def transformer_mini() -> TransformerRecipe:
             latent_channels=64, text_width=384, width=256, heads=4, blocks=6, mlp_ratio=4
         ),
         batch=32,
-        lr=2e-3,
+        lr=4e-3,
         adam_lr=2e-3,
         weight_decay=0.01,
         caption_dropout=0.1,
         given_share=0.2,
-        short_share=0.1,
-        sigma_mean=0.3,
+        window_share=0.15,
+        sigma_floor=0.25,
+        sigma_mean=0.7,
         sigma_std=1.0,
         shard_clips=256,
         shards_at_start=4,

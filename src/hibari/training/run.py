@@ -8,15 +8,18 @@ with the same bits whether or not it was interrupted; a budget in minutes ties t
 from __future__ import annotations
 
 import json
+import socket
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import distributed, nn
 
 from hibari.contracts import InputError
 from hibari.training.optim import Average, Optimizers
@@ -47,9 +50,13 @@ class Budget:
 class Task(Protocol):
     """What a run trains."""
 
-    network: nn.Module
     optimizers: Optimizers
     average: Average
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        ...
 
     def loss(self, step: int) -> dict[str, float]:
         """Forward and backward of step `step` (from 0); leaves gradients; returns figures for the log."""
@@ -58,6 +65,63 @@ class Task(Protocol):
     def sheet(self) -> np.ndarray:
         """A contact sheet, uint8 RGB [height, width, 3], of the averaged weights."""
         ...
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of each batch this process takes: rows `rank`, `rank + count`, ... Alone, all of it.
+
+    On a CPU two processes of one thread each get more done than one of two threads, since they meet once a step and not
+    at every operation.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    def rows(self, batch: int) -> slice:
+        """Its rows of a batch."""
+        if batch % self.count:
+            raise InputError(
+                f"a batch of {batch} cannot be shared by {self.count} processes; choose a divisor"
+            )
+        return slice(self.rank, None, self.count)
+
+
+def share_out(work: Callable[[Share], None], processes: int) -> None:
+    """Run `work` in so many processes that average their gradients in `fit`; returns when all are done.
+
+    `work` must be picklable. The first process writes; an error in any of them ends all.
+    """
+    if processes == 1:
+        work(Share())
+        return
+    torch.multiprocessing.spawn(_join, (processes, _free_port(), work), nprocs=processes)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _join(rank: int, count: int, port: int, work: Callable[[Share], None]) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=count, timeout=timedelta(hours=1)
+    )
+    try:
+        work(Share(rank, count))
+    finally:
+        distributed.destroy_process_group()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _average_gradients(network: nn.Module) -> None:
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
 def learning_rate_scale(
@@ -80,15 +144,25 @@ def fit(
     Raises:
         InputError: if the folder belongs to another recipe.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    _check_recipe(folder, recipe)
+    together = distributed.is_initialized()
+    writes = not together or distributed.get_rank() == 0
+    if writes:
+        check_recipe(folder, recipe)
     step, elapsed_s = _resume(task, folder / "checkpoint.pt")
     last = saved = sheeted = time.monotonic()
     figures: dict[str, float] = {}
     window: list[dict[str, float]] = []
     with (folder / "log.jsonl").open("a") as log:
-        while (progress := budget.progress(step, elapsed_s)) < 1:
+        while True:
+            if together:  # one clock for all: they must agree on the learning rate and on the end
+                clock = torch.tensor(elapsed_s, dtype=torch.float64)
+                distributed.broadcast(clock, 0)
+                elapsed_s = clock.item()
+            if (progress := budget.progress(step, elapsed_s)) >= 1:
+                break
             window.append(task.loss(step))
+            if together:
+                _average_gradients(task.network)
             norm = nn.utils.clip_grad_norm_(task.network.parameters(), clip_norm)
             scale = learning_rate_scale(step, progress)
             task.optimizers.step(scale)
@@ -97,6 +171,8 @@ def fit(
             now = time.monotonic()
             elapsed_s += now - last
             last = now
+            if not writes:
+                continue
             if step % LOG_EVERY == 0:
                 figures = {name: sum(line[name] for line in window) / len(window) for name in window[0]}
                 window = []
@@ -111,8 +187,9 @@ def fit(
             if now - saved > CHECKPOINT_EVERY_S:
                 _save(task, folder / "checkpoint.pt", step, elapsed_s)
                 last = saved = time.monotonic()
-    _save(task, folder / "checkpoint.pt", step, elapsed_s)
-    Image.fromarray(task.sheet()).save(folder / f"sheet-{step:06d}.png")
+    if writes:
+        _save(task, folder / "checkpoint.pt", step, elapsed_s)
+        Image.fromarray(task.sheet()).save(folder / f"sheet-{step:06d}.png")
     return {"step": step, "elapsed_s": elapsed_s, **figures}
 
 
@@ -122,7 +199,13 @@ def steps_made(folder: Path) -> int:
     return torch.load(path, weights_only=True)["step"] if path.exists() else 0
 
 
-def _check_recipe(folder: Path, recipe: Any) -> None:
+def check_recipe(folder: Path, recipe: Any) -> None:
+    """Make the folder this recipe's, or see that it is.
+
+    Raises:
+        InputError: if it belongs to another.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "recipe.json"
     wanted = json.dumps(asdict(recipe), indent=2, sort_keys=True)
     if not path.exists():

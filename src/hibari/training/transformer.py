@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from hibari.training.autoencoder import averaged, to_pixels
 from hibari.training.data import ShardRequest, Shards
 from hibari.training.optim import Average, Optimizers
 from hibari.training.recipes import TransformerRecipe
-from hibari.training.run import Budget, fit
+from hibari.training.run import Budget, Share, check_recipe, fit, share_out
 
 SHEET_PROMPTS = (
     "a red balloon rises over the sea at sunset",
@@ -50,6 +50,7 @@ class TransformerTask:
         folder: Path,
         *,
         workers: int,
+        share: Share = Share(),  # noqa: B008 - frozen
     ) -> None:
         """`autoencoder` is its weights (of which the linear path makes the latents); shards go to `folder`."""
         self.recipe = recipe
@@ -65,10 +66,14 @@ class TransformerTask:
             ShardRequest(index, recipe.shard_clips, recipe.captions, autoencoder, folder)
             for index in range(recipe.shards)
         ]
-        self._shards = Shards(requests, workers=workers)
+        self._rows = share.rows(recipe.batch)
+        self._shards = Shards(
+            requests, workers=workers if share.rank == 0 else 0, made_elsewhere=share.rank > 0
+        )
 
-    def batch(self, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents [B, C, F, H, W], text features [B, L, D] and mask [B, L] of a step."""
+    def batch(self, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, int]:
+        """Latents [B, C, F, H, W], text features [B, L, D] and mask [B, L] of a step, and where in their clips these
+        latents begin."""
         recipe = self.recipe
         shards = self._shards.first(recipe.shards_at_start + step // recipe.steps_per_shard)
         shape = shards[int(rng.integers(len(shards)))]["latent"].shape[-2:]
@@ -81,24 +86,27 @@ class TransformerTask:
             texts.append(shard["text"][clip, words])
             lengths.append(shard["length"][clip, words])
         latent = torch.stack(latents).float()
-        if rng.random() < recipe.short_share:
-            latent = latent[
-                :, :, : int(rng.integers(1, latent.shape[2]))
-            ]  # causal: a beginning is a clip as well
+        start = 0
+        if rng.random() < recipe.window_share:
+            frames = latent.shape[2]
+            start = int(rng.integers(frames)) if rng.random() < 0.5 else 0
+            latent = latent[:, :, start : int(rng.integers(start + 1, frames + 1))]
         length = torch.stack(lengths)
         longest = int(length.max())
         mask = torch.arange(longest) < length[:, None]
-        return latent, torch.stack(texts)[:, :longest].float(), mask
+        return latent, torch.stack(texts)[:, :longest].float(), mask, start
 
-    def levels(self, clips: int, frames: int, rng: np.random.Generator) -> Tensor:
-        """sigma_BF: a level a clip, and 0 for given frames in some: at the start, the end, both, or anywhere."""
+    def levels(self, clips: int, frames: int, start: int, rng: np.random.Generator) -> Tensor:
+        """sigma_BF: a level a clip, and 0 for given frames in some: at the start, the end, both, or anywhere. A window
+        that begins inside its clip nearly always has its first frames given, as it has in a long clip."""
         recipe = self.recipe
         logit = torch.from_numpy(rng.normal(recipe.sigma_mean, recipe.sigma_std, clips)).float()
         sigma_BF = torch.sigmoid(logit)[:, None].repeat(1, frames)
         for row in sigma_BF:
-            if frames < 2 or rng.random() >= recipe.given_share:
+            if frames < 2 or rng.random() >= (0.8 if start else recipe.given_share):
                 continue
-            kind = rng.integers(4)
+            level = row[0].clone()
+            kind = 0 if start else rng.integers(4)
             count = int(rng.integers(1, max(2, frames // 2 + 1)))
             if kind in (0, 2):
                 row[:count] = 0
@@ -106,19 +114,25 @@ class TransformerTask:
                 row[-1 if kind == 2 else -count :] = 0
             if kind == 3:
                 row[torch.from_numpy(rng.permutation(frames)[:count])] = 0
+            if not row.any():
+                row[-1] = level  # something must be left to ask for
         return sigma_BF
 
     def loss(self, step: int) -> dict[str, float]:
         """See `run.Task`."""
         rng = np.random.default_rng([13, step])
-        latent, text, mask = self.batch(step, rng)
+        latent, text, mask, start = self.batch(step, rng)
         mask = mask & torch.from_numpy(rng.random((len(mask), 1)) >= self.recipe.caption_dropout)
-        sigma_BF = self.levels(len(latent), latent.shape[2], rng)
+        sigma_BF = self.levels(len(latent), latent.shape[2], start, rng)
         noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(step))
-        start = torch.zeros(len(latent), dtype=torch.long)
-        velocity = self.network(interpolate(latent, noise, sigma_BF), sigma_BF, text, mask, start)
+        latent, noise, sigma_BF, text, mask = (t[self._rows] for t in (latent, noise, sigma_BF, text, mask))
+        start_B = torch.full((len(latent),), start)
+        velocity = self.network(interpolate(latent, noise, sigma_BF), sigma_BF, text, mask, start_B)
         asked = (sigma_BF > 0)[:, None, :, None, None]
-        error = (velocity - velocity_target(latent, noise)).square() * asked
+        # The network's own answer is x0, and the velocity's error is that of x0 over sigma: unbounded weight on levels
+        # at which nothing is left to decide.
+        weight = (sigma_BF / sigma_BF.clamp(min=self.recipe.sigma_floor))[:, None, :, None, None]
+        error = ((velocity - velocity_target(latent, noise)) * weight).square() * asked
         loss = error.sum() / (asked.sum() * error[0, :, 0].numel())
         loss.backward()
         return {"loss": loss.item()}
@@ -162,14 +176,30 @@ def train(
     *,
     workers: int,
     sheet_every_s: float,
+    processes: int = 1,
 ) -> Path:
     """Fit a transformer in `folder` on the latents of the `autoencoder` file, going on from what is there.
 
     Returns:
         Its checkpoint, from which `export` makes what ships.
     """
+    check_recipe(folder, recipe)
+    work = partial(_work, recipe, folder, autoencoder, budget, workers=workers, sheet_every_s=sheet_every_s)
+    share_out(work, processes)
+    return folder / "checkpoint.pt"
+
+
+def _work(
+    recipe: TransformerRecipe,
+    folder: Path,
+    autoencoder: Path,
+    budget: Budget,
+    share: Share,
+    *,
+    workers: int,
+    sheet_every_s: float,
+) -> None:
     torch.manual_seed(0)
     network = Transformer(recipe.config)
-    task = TransformerTask(recipe, network, autoencoder, folder / "shards", workers=workers)
+    task = TransformerTask(recipe, network, autoencoder, folder / "shards", workers=workers, share=share)
     fit(task, folder, budget, recipe, sheet_every_s=sheet_every_s)
-    return folder / "checkpoint.pt"

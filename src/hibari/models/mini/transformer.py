@@ -4,6 +4,10 @@ Tokens are 2x2 patches of latents. Each block attends over all tokens of the cli
 then thinks token by token; noise level (per latent frame) and the prompt's mean modulate it. Positions are rotary in
 (frame, row, column); a learned map of the place in the picture and a mark for a clip's first frame say what relative
 positions cannot.
+
+Inside, the network says what the clean latent is, and the velocity follows: (x - x0) / sigma. A token holds as many
+numbers as the network is wide, so answering with the velocity itself would fill the width with noise to be carried
+through and leave none to think in (Li & He, "Back to basics: let denoising generative models denoise", 2025).
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from torch import Tensor, nn
 
 PATCH = 2
 FOURIER = 64  # features of a noise level
+MIN_SIGMA = 0.05  # below it the velocity is damped: an error of x0 must not be divided by next to nothing
 
 
 @dataclass(frozen=True)
@@ -216,7 +221,8 @@ class Transformer(nn.Module):
 
         shift, scale = self.final_modulation(level_BFD)[:, :, None].chunk(2, -1)
         out = self.patch_out(modulate(x, shift, scale))
-        return rearrange(out, "b f (h w) (c p q) -> b c f (h p) (w q)", h=rows, p=PATCH, q=PATCH)
+        x0_BCFHW = rearrange(out, "b f (h w) (c p q) -> b c f (h p) (w q)", h=rows, p=PATCH, q=PATCH)
+        return (latent_BCFHW - x0_BCFHW) / sigma_BF.clamp(min=MIN_SIGMA)[:, None, :, None, None]
 
 
 def fourier(sigma: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from hibari.models.mini.transformer import Transformer, TransformerConfig
 
 FOLDER = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"
+FORMAT = "hibari-mini/2"  # 1 answered with the velocity where 2 answers with x0: same shapes, another meaning
 
 
 def write(path: Path, networks: Mapping[str, Network], dtype: torch.dtype, about: Mapping[str, str]) -> str:
@@ -45,7 +46,7 @@ def write(path: Path, networks: Mapping[str, Network], dtype: torch.dtype, about
     sizes = {name: json.dumps(asdict(network.config)) for name, network in networks.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    save_file(tensors, part, metadata={"format": "hibari-mini/1", **sizes, **about})
+    save_file(tensors, part, metadata={"format": FORMAT, **sizes, **about})
     part.chmod(0o644)  # safetensors writes for the owner alone; an installed file is for everybody
     part.replace(path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -70,7 +71,11 @@ def check(path: Path) -> str:
         raise WeightsError(
             f"the weights {path} are missing; install hibari again, or fetch the file from its source"
         )
-    known = json.loads((path.parent / MANIFEST).read_text())
+    manifest = path.parent / MANIFEST
+    try:
+        known = json.loads(manifest.read_text())
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{manifest}, which has the weights' hash, cannot be read: {error}") from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if path.name not in known:
         raise WeightsError(f"{path} is not listed in {MANIFEST} beside it; known are: {', '.join(known)}")
@@ -94,11 +99,15 @@ def read(path: Path) -> dict[str, Network]:
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"the weights {path} cannot be read: {error}") from error
-    networks = {name: build(metadata[name]) for name, build in NETWORKS.items() if name in metadata}
-    if not networks:
+    if not metadata.keys() & NETWORKS.keys():
         raise WeightsError(
             f"{path} does not say which networks it holds; it is no weights file of hibari-mini"
         )
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path} is of format {metadata.get('format', 'unknown')!r}, wanted {FORMAT!r}; export it again"
+        )
+    networks = {name: build(metadata[name]) for name, build in NETWORKS.items() if name in metadata}
     _fill(nn.ModuleDict(networks), state, path)
     for network in networks.values():
         network.eval().requires_grad_(False)

@@ -40,7 +40,8 @@ RELATION_WORDS = {
 NUMBERS = {2: "two", 3: "three"}
 _IRREGULAR_PLURALS = {"fish": "fish", "sheep": "sheep", "dancing woman": "dancing women", "t-rex": "t-rexes",
                       "woman in a red dress": "women in red dresses", "slice of pizza": "slices of pizza",
-                      "ice cream": "ice creams", "octopus": "octopuses", "cactus": "cacti"}  # fmt: skip
+                      "ice cream": "ice creams", "octopus": "octopuses", "cactus": "cacti",
+                      "snowman": "snowmen"}  # fmt: skip
 
 
 def caption(spec: ClipSpec, seed: int) -> str:
@@ -53,7 +54,7 @@ def caption(spec: ClipSpec, seed: int) -> str:
     def pick(words: tuple[str, ...]) -> str:
         return words[int(rng.integers(len(words)))]
 
-    many = len(spec.figures) > 1
+    many = spec.count > 1  # "a cat to the left of a dog spins": one of two is the sentence's subject
     noun = _subject_words(spec, rng)
     verb, rest = pick_pair(MOTION_BY_NAME[spec.motion].says, rng)
     if verb == "go":
@@ -75,8 +76,9 @@ def caption(spec: ClipSpec, seed: int) -> str:
     else:
         sentence = f"{noun} {action} {place} {when} {weather}"
     camera = pick(CAMERA_BY_NAME[spec.camera].says)
+    place_first = sentence.startswith(place)
     if spec.look != "plain":
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 and not place_first:  # "pixel art of on the beach, a cat" is no English
             sentence = f"{pick(LOOK_PREFIXES[spec.look])} {sentence}"
         else:
             sentence = f"{sentence}, {pick(LOOK_SUFFIXES[spec.look])}"

@@ -141,7 +141,7 @@ MOTIONS: tuple[Motion, ...] = (
     Motion(
         "pulses",
         lambda t: _track(t, scale=1 + 0.3 * np.sin(np.pi * t / 2)),
-        (("pulse", ""), ("grow", "and shrink"), ("throb", ""), ("pulsate", "")),
+        (("pulse", ""), ("swell", "again and again"), ("throb", ""), ("pulsate", "")),
         (None, 0.55),
         shared=True,
     ),
