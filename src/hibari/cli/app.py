@@ -11,18 +11,16 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from itertools import takewhile
-from types import FrameType
 from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
 from hibari import __version__
-from hibari.cli import doctor, evaluate, generate, models, show, train
+from hibari.cli import doctor, evaluate, generate, models, show, stop, train
 from hibari.contracts import HibariError, InvalidRequest
 
 app = typer.Typer(
@@ -56,15 +54,11 @@ def _root(
     """A sentence becomes a video, on your own machine."""
 
 
-class _Terminated(BaseException):
-    """A termination signal; a BaseException so that, like Ctrl-C, it passes everything but cleaning up."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. `arguments` are without the program's name."""
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     as_json = "--json" in takewhile(lambda argument: argument != "--", arguments)
-    signal.signal(signal.SIGTERM, _terminate)
+    stop.listen()
     try:
         code = app(arguments, prog_name="hibari", standalone_mode=False)
     except HibariError as error:
@@ -72,15 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(type(error).__name__, str(error), error.exit_code, field, as_json=as_json)
     except TyperException as error:  # an option that does not exist, a number that is none
         return _fail("UsageError", error.format_message(), 2, None, as_json=as_json)
-    except _Terminated:
+    except stop.Terminated:
         return _fail("Stopped", "stopped by a termination signal", 143, None, as_json=as_json)
     if code == 130:
         return _fail("Stopped", "stopped; no file was written", 130, None, as_json=as_json)
     return code if isinstance(code, int) else 0
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise _Terminated
 
 
 def _fail(kind: str, message: str, code: int, field: str | None, *, as_json: bool) -> int:

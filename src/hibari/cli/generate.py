@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hibari import catalog
-from hibari.cli import progress
+from hibari.cli import progress, stop
 from hibari.cli.sizes import parse_size
 from hibari.contracts import GenerationRequest
 from hibari.settings import Settings
@@ -89,6 +89,7 @@ def generate(
         loaded_s = perf_counter()
 
         def show_step(event: Event) -> None:
+            stop.check()
             if isinstance(event, StepDone):
                 shown.step(event.step, event.total, event.seconds_left, event.preview)
 
@@ -102,7 +103,12 @@ def generate(
         clip = media.fit(
             native, width=request.width, height=request.height, fps=request.fps, frames=request.frames
         )
-        media.write_clip(clip, path, on_frame=lambda done: shown.frame(done, clip.frame_count))
+
+        def show_frame(done: int) -> None:
+            stop.check()
+            shown.frame(done, clip.frame_count)
+
+        media.write_clip(clip, path, on_frame=show_frame)
         written_s = perf_counter()
 
     timings = {
