@@ -45,7 +45,7 @@ MINI = ModelSpec(
     default_steps=20,
     default_guidance=3.0,
     guidance_interval=(0.0, 1.0),
-    sigma_shift=1.0,
+    sigma_shift=2.5,
     licence="Apache-2.0",
     weights="hibari-mini.safetensors",
 )

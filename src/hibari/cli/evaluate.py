@@ -52,17 +52,18 @@ def evaluate(
     device = prepare_torch(settings)
     loaded = catalog.load(spec.name, device=device)
 
-    def generator(which: Model) -> Callable[[Case], np.ndarray]:
+    def generator(which: Model, steps: int | None) -> Callable[[Case], np.ndarray]:
         return lambda case: next(clips_of(which, [case], steps=steps, guidance=guidance))
 
-    # The same network without what it learned, where the family can make one; noise stands in for others.
+    # The same network without what it learned, where the family can make one; noise stands in for others. It has
+    # nothing to refine, so one step is enough.
     make_untrained = getattr(loaded, "untrained", None)
     with progress.choose(quiet=quiet or as_json) as shown:
         report = run_suite(
-            generator(loaded),
+            generator(loaded, steps),
             suite=suite,
             limit=limit,
-            untrained=generator(make_untrained()) if make_untrained else None,
+            untrained=generator(make_untrained(), 1) if make_untrained else None,
             training_clips=training_clips,
             on_progress=lambda what, done, total: (
                 shown.phase(f"{what} {done}/{total}") if done == 1 or done % 20 == 0 else None
