@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hibari import catalog
 from hibari.contracts import GenerationRequest, InputError, ModelSpec, OutputError
 from hibari.diffusion.sampler import Evaluation, Sampler, adams_bashforth_step, euler_step, sample
 from hibari.engine import Event, FramesDecoded, StepDone, generate, preview_image
@@ -26,24 +27,13 @@ from hibari.models.protocol import Conditioning, Model
 from hibari.models.testcard.card import card_latent
 from hibari.models.testcard.load import load as load_testcard
 
-SPEC = ModelSpec(
-    name="testcard",
-    summary="colour bars",
+SPEC = replace(
+    catalog.spec("testcard"),
     sizes=((64, 64),),
-    fps=8,
-    time_factor=4,
-    space_factor=16,
-    latent_channels=4,
     window_frames=5,
     window_overlap=2,
-    max_seconds=60,
     default_seconds=2,
-    default_steps=4,
-    default_guidance=1,
-    guidance_interval=(0.0, 1.0),
     sigma_shift=3,
-    licence="Apache-2.0",
-    weights=None,
 )
 
 

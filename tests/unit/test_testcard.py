@@ -5,32 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hibari.contracts import ModelSpec
+from hibari import catalog
 from hibari.diffusion.sampler import sample
 from hibari.diffusion.schedule import schedule
 from hibari.models.protocol import Model
 from hibari.models.testcard.card import card_latent, read_colours, read_letters
 from hibari.models.testcard.load import load
 
-SPEC = ModelSpec(
-    name="testcard",
-    summary="colour bars",
-    sizes=((128, 128), (160, 96)),
-    fps=8,
-    time_factor=4,
-    space_factor=16,
-    latent_channels=4,
-    window_frames=9,
-    window_overlap=3,
-    max_seconds=60,
-    default_seconds=4,
-    default_steps=4,
-    default_guidance=1,
-    guidance_interval=(0.0, 1.0),
-    sigma_shift=1,
-    licence="Apache-2.0",
-    weights=None,
-)
+SPEC = catalog.spec("testcard")
 
 
 def card_model() -> Model:

@@ -1,4 +1,4 @@
-"""Layers that more than one network of this package uses."""
+"""Layers that belong to no one model family."""
 
 from __future__ import annotations
 

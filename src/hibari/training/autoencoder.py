@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +15,14 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from hibari.models.mini import weights
-from hibari.models.mini.autoencoder import SPACE_FACTOR, TIME_FACTOR, Autoencoder
+from hibari.models.mini.autoencoder import (
+    SPACE_FACTOR,
+    TIME_FACTOR,
+    Autoencoder,
+    fold,
+    frames_from_pixels,
+    pixels_from_frames,
+)
 from hibari.training import data
 from hibari.training.optim import Average, Optimizers
 from hibari.training.recipes import AutoencoderRecipe
@@ -26,13 +35,12 @@ HELD_OUT_SEEDS = 2_000_000_000
 
 def to_network(clip: np.ndarray) -> Tensor:
     """Pixels in [-1, 1], float32 [B, 3, T, H, W], of uint8 [B, T, H, W, 3]."""
-    return rearrange(torch.from_numpy(clip), "b t h w c -> b c t h w").float().div_(127.5).sub_(1)
+    return pixels_from_frames(torch.from_numpy(clip))
 
 
 def to_pixels(pixels_BCTHW: Tensor) -> np.ndarray:
     """uint8 [B, T, H, W, 3] of pixels in [-1, 1]."""
-    rounded = pixels_BCTHW.add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
-    return rearrange(rounded, "b c t h w -> b t h w c").contiguous().numpy()
+    return frames_from_pixels(pixels_BCTHW).numpy()
 
 
 @torch.no_grad()
@@ -44,8 +52,7 @@ def fit_components(network: Autoencoder, clips: int) -> None:
         pixels = to_network(render(draw(data.AUTOENCODER_SEEDS - 1 - seed))[None])
         stills = pixels[:, :, ::8].repeat_interleave(TIME_FACTOR, 2)  # what a clip's first latent frame holds
         for part in (pixels[:, :, 1:], stills):
-            folded = rearrange(part, "b c (f t) h w -> b f (c t) h w", t=TIME_FACTOR)
-            blocks = rearrange(F.pixel_unshuffle(folded, SPACE_FACTOR), "b f d h w -> (b f h w) d")
+            blocks = rearrange(F.pixel_unshuffle(fold(part), SPACE_FACTOR), "b f d h w -> (b f h w) d")
             total += blocks.sum(0)
             square += blocks.T @ blocks
             count += len(blocks)
@@ -130,18 +137,15 @@ def train(
     return path
 
 
-class averaged:  # noqa: N801 - reads as a statement
+@contextmanager
+def averaged(network: nn.Module, average: Average, index: int) -> Iterator[None]:
     """Within the block, the network has its averaged weights."""
-
-    def __init__(self, network: nn.Module, average: Average, index: int) -> None:
-        self.network, self.average, self.index = network, average, index
-
-    def __enter__(self) -> None:
-        self._own = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.network.load_state_dict(self.average.weights(self.network, self.index))
-
-    def __exit__(self, *exc: object) -> None:
-        self.network.load_state_dict(self._own)
+    own = {name: value.clone() for name, value in network.state_dict().items()}
+    network.load_state_dict(average.weights(network, index))
+    try:
+        yield
+    finally:
+        network.load_state_dict(own)
 
 
 @torch.inference_mode()

@@ -189,11 +189,8 @@ class Shards:
         self._loaded: list[dict[str, Any]] = []
         self._pool = None
         if workers:
-            self._pool = get_context(
-                "spawn"
-            ).Pool(
-                workers, _start_worker, maxtasksperchild=4
-            )  # a fresh process now and then: oneDNN keeps a plan for each caption length, gigabytes after some shards
+            # A fresh process now and then: oneDNN keeps a plan for each caption length, gigabytes after some shards.
+            self._pool = get_context("spawn").Pool(workers, _start_worker, maxtasksperchild=4)
             self._pending = [self._pool.apply_async(make_shard, (request,)) for request in requests]
 
     def first(self, count: int) -> list[dict[str, Any]]:

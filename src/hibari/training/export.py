@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from hibari.contracts import InputError
 from hibari.models.mini import weights
-from hibari.models.mini.autoencoder import Autoencoder, AutoencoderConfig
-from hibari.models.mini.transformer import Transformer, TransformerConfig
 from hibari.training.world.assets import ASSETS
 from hibari.training.world.spec import WORLD_VERSION
 
@@ -36,12 +33,8 @@ def export(
     Raises:
         InputError: if a run has no checkpoint yet, or the transformer was trained on other latents.
     """
-    recipe, state = _averaged(autoencoder_run, -1)
-    autoencoder = Autoencoder(AutoencoderConfig(**_tuples(recipe["config"])))
-    autoencoder.load_state_dict(state)
-    recipe, state = _averaged(transformer_run, average)
-    transformer = Transformer(TransformerConfig(**recipe["config"]))
-    transformer.load_state_dict(state)
+    autoencoder, autoencoder_facts = _run(autoencoder_run, "autoencoder", -1)
+    transformer, transformer_facts = _run(transformer_run, "transformer", average)
     if autoencoder.config.latent_channels != transformer.config.latent_channels:
         raise InputError(
             f"{autoencoder_run} makes latents of {autoencoder.config.latent_channels} channels, "
@@ -53,8 +46,8 @@ def export(
         "world_version": WORLD_VERSION,
         "assets": [f"{asset.name} {asset.version} ({asset.licence})" for asset in ASSETS],
         "machine": trained_by,
-        "autoencoder": _run(autoencoder_run),
-        "transformer": _run(transformer_run),
+        "autoencoder": autoencoder_facts,
+        "transformer": transformer_facts,
         "parameters": {
             "autoencoder": sum(p.numel() for p in autoencoder.parameters()),
             "transformer": sum(p.numel() for p in transformer.parameters()),
@@ -67,29 +60,23 @@ def export(
     return facts
 
 
-def _averaged(folder: Path, index: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A run's recipe and its averaged weights."""
+def _run(folder: Path, name: str, average: int) -> tuple[weights.Network, dict[str, Any]]:
+    """A run's network with its averaged weights, and what the card says of the run."""
     checkpoint = folder / "checkpoint.pt"
     if not checkpoint.exists():
         raise InputError(f"{checkpoint} is missing: that run has not saved anything yet")
     state = torch.load(checkpoint, weights_only=True)
     recipe = json.loads((folder / "recipe.json").read_text())
-    return recipe, {**state["network"], **state["average"][index]}
-
-
-def _tuples(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
-
-
-def _run(folder: Path) -> dict[str, Any]:
-    state = torch.load(folder / "checkpoint.pt", weights_only=True)
     log = (folder / "log.jsonl").read_text().splitlines()
-    return {
-        "recipe": json.loads((folder / "recipe.json").read_text()),
+    network = weights.NETWORKS[name](json.dumps(recipe["config"]))
+    network.load_state_dict({**state["network"], **state["average"][average]})
+    facts = {
+        "recipe": recipe,
         "steps": state["step"],
         "minutes": round(state["elapsed_s"] / 60, 1),
         "last_figures": json.loads(log[-1]) if log else {},
     }
+    return network, facts
 
 
 def _commit() -> str:

@@ -47,6 +47,17 @@ Cache = list[Tensor]
 """What streaming remembers: for each block in turn, its input of the latent frame before, [B, C, H, W]."""
 
 
+def pixels_from_frames(frames_BTHWC: Tensor) -> Tensor:
+    """Pixels in [-1, 1], float32 [B, 3, T, H, W], of uint8 frames [B, T, H, W, 3]."""
+    return rearrange(frames_BTHWC, "b t h w c -> b c t h w").float().div_(127.5).sub_(1)
+
+
+def frames_from_pixels(pixels_BCTHW: Tensor) -> Tensor:
+    """uint8 frames [B, T, H, W, 3] of pixels in [-1, 1]; what lies outside is clipped."""
+    rounded = pixels_BCTHW.add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+    return rearrange(rounded, "b c t h w -> b t h w c").contiguous()
+
+
 class Block(nn.Module):
     """Residual block: two 3x3 convolutions, with the previous latent frame mixed in between norm and convolution."""
 
@@ -141,7 +152,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, pixels_BCTHW: Tensor) -> Tensor:
         """Latent [B, C, F, H/16, W/16] of pixels [B, 3, 1 + 4k, H, W] in [-1, 1]."""
-        blocks = F.pixel_unshuffle(_fold(pixels_BCTHW), SPACE_FACTOR) - self.mean[:, None, None]
+        blocks = F.pixel_unshuffle(_fold_clip(pixels_BCTHW), SPACE_FACTOR) - self.mean[:, None, None]
         return torch.einsum("bfdhw,dc->bcfhw", blocks, self.basis * (self.latent_std / self.component_std))
 
     def decode_blocks(self, latent_BCFHW: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
@@ -166,13 +177,17 @@ class Autoencoder(nn.Module):
             yield pixels[:, :, TIME_FACTOR - 1 :] if start == 0 else pixels
 
 
-def _fold(pixels_BCTHW: Tensor) -> Tensor:
+def _fold_clip(pixels_BCTHW: Tensor) -> Tensor:
     """[B, 3, 1 + 4k, H, W] -> [B, 1 + k, 12, H, W]: time inside a block goes into the channels."""
     if pixels_BCTHW.shape[2] % TIME_FACTOR != 1:
         raise ValueError(f"a clip to encode has 1 + 4k frames, this one has {pixels_BCTHW.shape[2]}")
     first = pixels_BCTHW[:, :, :1].expand(-1, -1, TIME_FACTOR - 1, -1, -1)
-    whole = torch.cat([first, pixels_BCTHW], 2)
-    return rearrange(whole, "b c (f t) h w -> b f (c t) h w", t=TIME_FACTOR)
+    return fold(torch.cat([first, pixels_BCTHW], 2))
+
+
+def fold(pixels_BCTHW: Tensor) -> Tensor:
+    """[B, 3, 4F, H, W] -> [B, F, 12, H, W]."""
+    return rearrange(pixels_BCTHW, "b c (f t) h w -> b f (c t) h w", t=TIME_FACTOR)
 
 
 def _unfold(folded_BFCHW: Tensor) -> Tensor:

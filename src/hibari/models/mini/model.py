@@ -11,7 +11,13 @@ from einops import rearrange
 from torch import Tensor
 
 from hibari.contracts import ModelSpec
-from hibari.models.mini.autoencoder import SPACE_FACTOR, TIME_FACTOR, Autoencoder
+from hibari.models.mini.autoencoder import (
+    SPACE_FACTOR,
+    TIME_FACTOR,
+    Autoencoder,
+    frames_from_pixels,
+    pixels_from_frames,
+)
 from hibari.models.mini.text import MAX_TOKENS, TextEncoder
 from hibari.models.mini.transformer import Transformer
 from hibari.models.protocol import Conditioning
@@ -67,17 +73,12 @@ class Mini:
     def decode(self, latent_CFHW: Tensor) -> Iterator[Tensor]:
         """See the protocol; one latent frame a chunk."""
         for pixels in self._autoencoder.stream(latent_CFHW[None].to(self.device), chunk=1):
-            yield rearrange(_to_uint8(pixels[0]), "c t h w -> t h w c").contiguous()
+            yield frames_from_pixels(pixels)[0]
 
     @torch.inference_mode()
     def encode(self, frames_FHWC: Tensor) -> Tensor:
         """See the protocol."""
-        pixels = rearrange(frames_FHWC.to(self.device, self.dtype), "t h w c -> 1 c t h w")
-        return self._autoencoder.encode(pixels.div(127.5).sub(1))[0]
-
-
-def _to_uint8(pixels: Tensor) -> Tensor:
-    return pixels.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+        return self._autoencoder.encode(pixels_from_frames(frames_FHWC[None].to(self.device)))[0]
 
 
 def preview_map(autoencoder: Autoencoder) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from hibari.training.world.backdrops import BACKDROPS
 from hibari.training.world.motions import CAMERAS, MOTION_BY_NAME, MOTIONS
 from hibari.training.world.render import FPS, FRAMES, render
-from hibari.training.world.spec import LOOKS, SIZES, ClipSpec, draw
+from hibari.training.world.spec import LOOKS, SIZES, ClipSpec, draw, tellable_camera
 from hibari.training.world.subjects import COLOURS, SUBJECT_BY_NAME, SUBJECTS
 
 LESSON_SEEDS = 3_500_000_000  # of held-out specs; the suites' begin at 3_000_000_000 and end below
@@ -73,8 +73,7 @@ def lesson_spec(index: int) -> ClipSpec:
     spec = draw(LESSON_SEEDS + index, "held_out", group="single")
     rng = np.random.default_rng([17, index])
     camera = str(rng.choice(CLASSES["camera"], p=(0.35, 0.13, 0.13, 0.13, 0.13, 0.13)))
-    if camera.startswith("zoom") and spec.motion in ("approaches", "recedes", "pulses"):
-        camera = "still"  # the world's own rule
+    camera = tellable_camera(camera, spec.motion)
     look = str(rng.choice(LOOKS, p=(0.46, 0.18, 0.18, 0.18)))
     figure = spec.figures[0]
     if SUBJECT_BY_NAME[figure.subject].tint and rng.random() < 0.9:

@@ -96,6 +96,12 @@ def draw(seed: int, split: Split = "train", *, group: str | None = None) -> Clip
             return spec
 
 
+def tellable_camera(camera: str, motion: str) -> str:
+    """The camera, or "still" where nobody could say from the pixels whether it zooms or the subject changes size."""
+    unclear = camera.startswith("zoom") and motion in ("approaches", "recedes", "pulses")
+    return "still" if unclear else camera
+
+
 def _draw(rng: np.random.Generator, seed: int, group: str | None) -> ClipSpec:
     group = group or str(rng.choice(["single", "relation", "count"], p=[0.78, 0.13, 0.09]))
     backdrop = backdrops.BACKDROPS[int(rng.integers(len(backdrops.BACKDROPS)))]
@@ -104,8 +110,7 @@ def _draw(rng: np.random.Generator, seed: int, group: str | None) -> ClipSpec:
     motions = [motion for motion in MOTIONS if group == "single" or motion.shared]
     motion = motions[int(rng.integers(len(motions)))].name
     camera = _weighted(rng, tuple(c.name for c in CAMERAS), (0.65, 0.07, 0.07, 0.07, 0.07, 0.07))
-    if camera.startswith("zoom") and motion in ("approaches", "recedes", "pulses"):
-        camera = "still"  # nobody could say from the pixels which of the two it was
+    camera = tellable_camera(camera, motion)
     relation = str(rng.choice(RELATIONS)) if group == "relation" else None
     return ClipSpec(
         seed=seed,
