@@ -10,14 +10,14 @@ import pytest
 from hypothesis import settings
 
 from hibari import catalog
-from hibari.contracts import Clip, GenerationRequest, Recipe
+from hibari.contracts import ClipStream, GenerationRequest, Recipe
 
 settings.register_profile("hibari", deadline=None)  # what else this machine does is not the code's fault
 settings.load_profile("hibari")
 
 TESTS = Path(__file__).parent
 
-ClipMaker = Callable[..., Clip]
+ClipMaker = Callable[..., ClipStream]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,10 +39,10 @@ def recipe() -> Recipe:
 def make_clip(recipe: Recipe) -> ClipMaker:
     """Clips out of a list (or any other iterable) of frames."""
 
-    def make(frames: Iterable[np.ndarray], *, fps: int = 8, count: int | None = None) -> Clip:
+    def make(frames: Iterable[np.ndarray], *, fps: int = 8, count: int | None = None) -> ClipStream:
         frames = list(frames) if count is None else frames
         first = frames[0] if isinstance(frames, list) else np.zeros((64, 96, 3), np.uint8)
-        return Clip(
+        return ClipStream(
             frames=iter(frames),
             width=first.shape[1],
             height=first.shape[0],

@@ -8,6 +8,7 @@ should pay for anything by doing so.
     │   └── UnknownModel    no model of that name; lists the known ones                      (exit code 2)
     ├── WeightsError        weights are missing, damaged or of another shape                 (exit code 2)
     ├── InputError          a file that was given cannot be read as what it should be        (exit code 2)
+    ├── OutOfMemory         a generation needs more memory than there is; says what would fit (exit code 2)
     ├── OutputError         the result cannot be written where it was wanted                 (exit code 2)
     └── MissingPart         an optional part (font, package) is absent; says how to get it   (exit code 2)
 """
@@ -15,15 +16,24 @@ should pay for anything by doing so.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from math import isfinite, log
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_PROMPT_CHARS = 2000
 MAX_OUTPUT_WIDTH_PX, MAX_OUTPUT_HEIGHT_PX = 1920, 1920
 MIN_OUTPUT_PX = 16
 MAX_OUTPUT_FPS = 30
 MAX_SEED = 2**63 - 1
+MAX_CARDS = 24
+DEFAULT_TRANSITION_S = 1.0
+
+SamplerName = Literal["euler", "adams-bashforth"]
+SAMPLERS: tuple[SamplerName, ...] = ("euler", "adams-bashforth")
 
 
 class HibariError(Exception):
@@ -50,6 +60,10 @@ class WeightsError(HibariError):
 
 class InputError(HibariError):
     """A given file is not what it should be."""
+
+
+class OutOfMemory(HibariError):
+    """A generation needs more memory than the engine may use."""
 
 
 class OutputError(HibariError):
@@ -110,9 +124,15 @@ class ModelSpec:
 
 
 def _log_aspect(size: tuple[int, int]) -> float:
-    from math import log
-
     return log(size[0] / size[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A card of a storyboard: from `at_s` seconds on, the clip shows `prompt`."""
+
+    at_s: float
+    prompt: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +151,15 @@ class GenerationRequest:
         steps: sampler steps, 1 to 200.
         guidance_scale: w in uncond + w (cond - uncond); 1 is no guidance. 1 to 30.
         seed: 0 to MAX_SEED.
+        cards: a storyboard, in order of time, the first at 0; empty where the prompt holds for the whole clip.
+        transition_s: how long one card takes to become the next, centred on the next one's time.
+        strength: noise level from which frames start that have something to start from (editing, blending); 1 is
+            from noise alone.
+        sampler: solver of the steps.
+        guidance_interval: noise levels (low, high) between which guidance is applied.
+        reuse: where the velocity changed by less than this share at the last step, the next one takes it over and costs
+            nothing; 0 is never. Faster, and a little off.
+        deterministic: never computed in one batch with other requests, which rounds differently.
     """
 
     prompt: str
@@ -146,6 +175,13 @@ class GenerationRequest:
     steps: int
     guidance_scale: float
     seed: int
+    cards: tuple[Card, ...] = ()
+    transition_s: float = DEFAULT_TRANSITION_S
+    strength: float = 1.0
+    sampler: SamplerName = "euler"
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    reuse: float = 0.0
+    deterministic: bool = False
 
     @property
     def frames(self) -> int:
@@ -165,12 +201,21 @@ class GenerationRequest:
         steps: int | None = None,
         guidance_scale: float | None = None,
         seed: int,
+        cards: Sequence[Card] = (),
+        transition_s: float = DEFAULT_TRANSITION_S,
+        strength: float = 1.0,
+        sampler: str = "euler",
+        guidance_interval: tuple[float, float] | None = None,
+        reuse: float = 0.0,
+        deterministic: bool = False,
     ) -> GenerationRequest:
         """Fill in the model's defaults and check everything.
 
         Raises:
             InvalidRequest: with the field, what came, and what is possible.
         """
+        if cards and not prompt.strip():
+            prompt = "; ".join(card.prompt.strip() for card in cards)[:MAX_PROMPT_CHARS]
         _check_text(prompt, "prompt", required=True)
         _check_text(negative_prompt, "negative_prompt", required=False)
         width, height = size or spec.sizes[0]
@@ -209,6 +254,28 @@ class GenerationRequest:
             )
         if not 0 <= seed <= MAX_SEED:
             raise InvalidRequest(f"seed is {seed}; must be 0 to {MAX_SEED}", field="seed")
+        _check_cards(cards, seconds)
+        if not (isfinite(transition_s) and transition_s >= 0):
+            raise InvalidRequest(
+                f"transition is {transition_s:g} s; must be 0 (a cut) or longer", field="transition_s"
+            )
+        if not 0 < strength <= 1:
+            raise InvalidRequest(
+                f"strength is {strength:g}; must be above 0 (nothing changes) and at most 1 (everything may)",
+                field="strength",
+            )
+        if sampler not in SAMPLERS:
+            raise InvalidRequest(
+                f"there is no sampler {sampler!r}; known are {', '.join(SAMPLERS)}", field="sampler"
+            )
+        interval = spec.guidance_interval if guidance_interval is None else guidance_interval
+        if not 0 <= interval[0] <= interval[1] <= 1:
+            raise InvalidRequest(
+                f"guidance interval is {interval[0]:g} to {interval[1]:g}; must rise, within 0 to 1",
+                field="guidance_interval",
+            )
+        if not 0 <= reuse < 1:
+            raise InvalidRequest(f"reuse is {reuse:g}; must be 0 (never) to below 1", field="reuse")
         native_width, native_height = spec.native_size(width, height)
         frames = max(1, round(seconds * fps))
         # The last finished frame is shown at (frames - 1) / fps; the native clip must reach that moment.
@@ -227,6 +294,47 @@ class GenerationRequest:
             steps=steps,
             guidance_scale=guidance_scale,
             seed=seed,
+            cards=tuple(Card(card.at_s, card.prompt.strip()) for card in cards),
+            transition_s=transition_s,
+            strength=strength,
+            sampler=sampler,
+            guidance_interval=interval,
+            reuse=reuse,
+            deterministic=deterministic,
+        )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GenerationRequest:
+        """A request out of a recipe or a checkpoint, as `dataclasses.asdict` and JSON left it.
+
+        Raises:
+            InputError: a field is missing, unknown or of another kind.
+        """
+        try:
+            cards = tuple(Card(**card) for card in values.get("cards", ()))
+            low, high = values.get("guidance_interval", (0.0, 1.0))
+            return cls(**{**values, "cards": cards, "guidance_interval": (low, high)})
+        except (TypeError, ValueError) as error:
+            raise InputError(f"this is no request of a generation: {error}") from error
+
+
+def _check_cards(cards: Sequence[Card], seconds: float) -> None:
+    """A storyboard's cards: in order, the first at 0, all inside the clip."""
+    if len(cards) > MAX_CARDS:
+        raise InvalidRequest(f"there are {len(cards)} cards; at most {MAX_CARDS} can be shown", field="cards")
+    for number, card in enumerate(cards, 1):
+        _check_text(card.prompt, f"prompt of card {number}", required=True)
+        if not 0 <= card.at_s <= seconds:  # also refuses NaN
+            raise InvalidRequest(
+                f"card {number} is at {card.at_s:g} s; the clip has 0 to {seconds:g} s", field="cards"
+            )
+    times = [card.at_s for card in cards]
+    if times != sorted(set(times)):
+        raise InvalidRequest(f"the cards' times {times} must rise from card to card", field="cards")
+    if times and times[0] != 0:
+        raise InvalidRequest(
+            f"the first card is at {times[0]:g} s; one must be at 0, for the clip to begin with",
+            field="cards",
         )
 
 
@@ -262,9 +370,27 @@ class Recipe:
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """Finished pixels as a stream.
+    """Finished pixels.
+
+    Attributes:
+        frames: uint8 [frames, height, width, 3], RGB.
+        fps: frames a second.
+        recipe: how it was made.
+        latent_CFHW: float32, what the frames were decoded from, at the model's own size and rate; None where the
+            frames were resized in time or cut, so that they no longer stand for it.
+    """
+
+    frames: np.ndarray
+    fps: int
+    recipe: Recipe
+    latent_CFHW: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClipStream:
+    """Pixels as a stream.
 
     Attributes:
         frames: yields uint8 arrays [height, width, 3], RGB, one a frame; can be walked once.

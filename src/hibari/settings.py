@@ -5,6 +5,8 @@
 | `HIBARI_MODEL` | the model when none is named | `mini` |
 | `HIBARI_THREADS` | processor threads that torch uses | all cores that this process may use |
 | `HIBARI_DEVICE` | `auto` (a GPU if there is one), `cpu` or `cuda` | `auto` |
+| `HIBARI_CACHE` | folder for what can be computed again, such as read prompts | `hibari` in the user's cache folder |
+| `HIBARI_MEMORY_MB` | memory that models and generations may take together | most of what is free |
 
 A variable that is set to nothing counts as not set.
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from hibari.contracts import InvalidRequest
@@ -30,11 +33,15 @@ class Settings:
         model: the model when none is named; the catalog knows whether it exists.
         threads: processor threads that torch uses, 1 to MAX_THREADS.
         device: "auto", "cpu" or "cuda".
+        cache: folder for what can be computed again; it need not exist.
+        memory_bytes: what models and generations may take together; None for most of what is free.
     """
 
     model: str
     threads: int
     device: Device
+    cache: Path
+    memory_bytes: int | None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -48,6 +55,8 @@ class Settings:
             model=values.get("HIBARI_MODEL") or "mini",
             threads=_threads(values.get("HIBARI_THREADS") or str(_available_cores())),
             device=_device(values.get("HIBARI_DEVICE") or "auto"),
+            cache=_cache(values),
+            memory_bytes=_memory_bytes(values.get("HIBARI_MEMORY_MB") or ""),
         )
 
 
@@ -69,6 +78,25 @@ def _threads(value: str) -> int:
             field="HIBARI_THREADS",
         )
     return threads
+
+
+def _cache(values: Mapping[str, str]) -> Path:
+    if own := values.get("HIBARI_CACHE"):
+        return Path(own).expanduser()
+    if base := values.get("XDG_CACHE_HOME"):
+        return Path(base) / "hibari"
+    return Path(values.get("HOME") or Path.home()) / ".cache" / "hibari"
+
+
+def _memory_bytes(value: str) -> int | None:
+    if not value:
+        return None
+    if not value.isdecimal() or int(value) == 0:
+        raise InvalidRequest(
+            f"HIBARI_MEMORY_MB is {value!r}; must be a whole number of megabytes, at least 1",
+            field="HIBARI_MEMORY_MB",
+        )
+    return int(value) * 2**20
 
 
 def _device(value: str) -> Device:

@@ -19,11 +19,21 @@ from torch import Tensor
 from hibari import catalog
 from hibari.contracts import GenerationRequest, InputError, ModelSpec, OutputError
 from hibari.diffusion.sampler import Evaluation, Sampler, adams_bashforth_step, euler_step, sample
-from hibari.engine import Event, FramesDecoded, StepDone, generate, preview_image
-from hibari.engine.loop import advance, done, encode_request, steps_made, total_steps
-from hibari.engine.plan import Plan, plan
+from hibari.engine import (
+    Event,
+    Finished,
+    FramesDecoded,
+    Queued,
+    Sampled,
+    Started,
+    StepDone,
+    generate,
+    preview_image,
+)
+from hibari.engine.loop import advance, encode_prompt, prepare
+from hibari.engine.plan import Plan, Stage, plan
 from hibari.engine.state import GenerationState, frame_noise, initial_state
-from hibari.models.protocol import Conditioning, Model
+from hibari.models.protocol import Conditioning, Footprint, Model
 from hibari.models.testcard.card import card_latent
 from hibari.models.testcard.load import load as load_testcard
 
@@ -53,6 +63,9 @@ class Recorder:
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
         return {"length_B": torch.tensor([float(len(prompt)) for prompt in prompts])}
 
+    def prepare(self, conditioning: Conditioning) -> Conditioning:
+        return conditioning
+
     def velocity(
         self, latent_BCFHW: Tensor, sigma_BF: Tensor, conditioning: Conditioning, start_B: Tensor
     ) -> Tensor:
@@ -67,7 +80,14 @@ class Recorder:
             yield torch.full((4 if index else 1, 64, 64, 3), index, dtype=torch.uint8)
 
     def encode(self, frames_FHWC: Tensor) -> Tensor:
-        raise NotImplementedError
+        cells = frames_FHWC[::4, ::16, ::16, :1].float().permute(3, 0, 1, 2) / 255
+        return cells.expand(4, -1, -1, -1)
+
+    def footprint(self, frames: int, height: int, width: int) -> Footprint:
+        return Footprint(1000, 100, row=10 * frames * height * width, decode=10 * height * width)
+
+    def release_text_encoder(self) -> None:
+        self.released = True
 
 
 def request(**wishes: object) -> GenerationRequest:
@@ -78,12 +98,11 @@ def run(
     model: Model, stages: Plan, wish: GenerationRequest, state: GenerationState | None = None
 ) -> Iterator[GenerationState]:
     """Every state of a run, from the one given (or the first) to the last."""
-    conditioning = encode_request(model, wish)
-    state = state or initial_state(model.spec, wish)
-    yield state
-    while not done(stages, state):
-        state = advance(model, stages, conditioning, wish, state)
-        yield state
+    doing = replace(prepare(model, wish, state=state), plan=stages)
+    yield doing.state
+    while not doing.done:
+        (doing,) = advance(model, [doing])
+        yield doing.state
 
 
 def same(one: GenerationState, other: GenerationState) -> bool:
@@ -92,12 +111,11 @@ def same(one: GenerationState, other: GenerationState) -> bool:
     def bits(tensor: Tensor | None) -> bytes | None:
         return None if tensor is None else tensor.numpy().tobytes()
 
-    return (one.stage, one.step, bits(one.latent_CFHW), bits(one.velocity_CFHW)) == (
-        other.stage,
-        other.step,
-        bits(other.latent_CFHW),
-        bits(other.velocity_CFHW),
-    )
+    def all_of(state: GenerationState) -> tuple[object, ...]:
+        tensors = bits(state.latent_CFHW), bits(state.velocity_CFHW)
+        return state.stage, state.step, state.change, state.reused, *tensors
+
+    return all_of(one) == all_of(other)
 
 
 # ---------------------------------------------------------------- plan
@@ -112,26 +130,31 @@ def test_windows_make_every_latent_frame_once_and_know_those_before(
     spec = replace(SPEC, window_frames=window, window_overlap=overlap)
     wish = replace(request(), native_frames=frames)
     stages, clip = plan(spec, wish), spec.latent_frames(frames)
-    made = [frame for stage in stages for frame in range(stage.start + stage.given, stage.end)]
+    made = [frame for stage in stages for frame in asked_of(stage)]
     assert made == list(range(clip))
     assert all(stage.frames == min(window, clip) for stage in stages)
-    assert stages[0].given == 0
-    assert all(overlap <= stage.given < stage.frames for stage in stages[1:])
+    assert not any(stages[0].given)
+    assert all(overlap <= sum(stage.given) < stage.frames for stage in stages[1:])
+
+
+def asked_of(stage: Stage) -> list[int]:
+    """Latent frames of the clip that a stage makes."""
+    return [stage.start + k for k, given in enumerate(stage.given) if not given]
 
 
 def test_a_picture_is_one_window_of_one_frame() -> None:
     (stage,) = plan(SPEC, request(seconds=0))
-    assert (stage.start, stage.frames, stage.given, stage.steps) == (0, 1, 0, 4)
+    assert (stage.start, stage.given, stage.steps) == (0, (False,), 4)
 
 
 def test_a_clip_of_161_frames_ends_with_a_full_window_that_is_given_more() -> None:
     stages = plan(SPEC, replace(request(), native_frames=161))  # 41 latent frames
     assert [stage.start for stage in stages] == [*range(0, 36, 3), 36]
-    assert all(before.end - after.start == after.given for before, after in pairwise(stages))
+    assert all(before.end - after.start == sum(after.given) for before, after in pairwise(stages))
     stages = plan(
         SPEC, replace(request(), native_frames=157)
     )  # 40 of them: the last window cannot start at 36
-    assert (stages[-1].start, stages[-1].given, stages[-1].end) == (35, 3, 40)
+    assert (stages[-1].start, sum(stages[-1].given), stages[-1].end) == (35, 3, 40)
 
 
 # ---------------------------------------------------------------- noise and state
@@ -189,7 +212,7 @@ def test_a_state_that_cannot_be_written_says_so_and_leaves_the_old_one(
 
 
 LATENT = torch.zeros(1, 1, 1, 1)
-CURSOR = {"format": "hibari generation state 1", "stage": "0", "step": "1"}
+CURSOR = {"format": "hibari generation state 2", "stage": "0", "step": "1", "reused": "0", "change": "inf"}
 
 
 @pytest.mark.parametrize(
@@ -207,6 +230,7 @@ CURSOR = {"format": "hibari generation state 1", "stage": "0", "step": "1"}
         (safetensors.torch.save({"latent_CFHW": LATENT.half()}, CURSOR), "float16"),
         (safetensors.torch.save({"latent_CFHW": LATENT[0]}, CURSOR), r"\[1, 1, 1\]"),
         (safetensors.torch.save({"latent_CFHW": LATENT}, {**CURSOR, "step": "-1"}), "whole numbers"),
+        (safetensors.torch.save({"latent_CFHW": LATENT}, {**CURSOR, "change": "much"}), "no number"),
     ],
 )
 def test_what_is_not_a_state_is_refused_with_the_reason(tmp_path: Path, content: bytes, message: str) -> None:
@@ -223,17 +247,33 @@ def test_a_state_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- loop
 
 
+def test_a_velocity_that_hardly_changes_is_taken_over_every_other_step_at_most() -> None:
+    plain, lazy = Recorder(), Recorder()
+    wish = request(seconds=0.5, steps=12)
+    *_, exact = run(plain, plan(SPEC, wish), wish)
+    assert len(plain.calls) == 12
+    *_, close = run(lazy, plan(SPEC, wish), replace(wish, reuse=0.99))
+    # The first two are computed, to have a change to judge by, and so is the last.
+    assert len(lazy.calls) == 7
+    error = (close.latent_CFHW - exact.latent_CFHW).norm() / exact.latent_CFHW.norm()
+    assert 0 < error < 0.2
+    never = Recorder()
+    *_, same_bits = run(never, plan(SPEC, wish), replace(wish, reuse=1e-9))
+    assert same_bits.latent_CFHW.equal(exact.latent_CFHW)
+
+
+@pytest.mark.parametrize("reuse", [0, 0.9])
 @pytest.mark.parametrize("second_order", [False, True], ids=["euler", "adams-bashforth"])
 def test_a_run_that_is_stopped_stored_and_resumed_ends_in_the_same_bits(
-    tmp_path: Path, second_order: bool
+    tmp_path: Path, second_order: bool, reuse: float
 ) -> None:
-    model, wish = Recorder(), request(seconds=4, guidance_scale=3)
+    model, wish = Recorder(), request(seconds=4, guidance_scale=3, reuse=reuse)
     stages = plan(SPEC, wish)
     if second_order:
         stages = tuple(replace(stage, sampler=adams_bashforth_step) for stage in stages)
     assert len(stages) == 3
     states = list(run(model, stages, wish))
-    assert len(states) == 1 + total_steps(stages)
+    assert len(states) == 1 + sum(stage.steps for stage in stages)
     for stopped in states:
         stopped.save(tmp_path / "state")
         *_, resumed = run(Recorder(), stages, wish, GenerationState.load(tmp_path / "state"))
@@ -244,7 +284,7 @@ def test_a_run_that_is_stopped_stored_and_resumed_ends_in_the_same_bits(
 def test_a_window_is_made_as_the_bare_sampling_loop_makes_it(step: Sampler) -> None:
     model, wish = Recorder(), request(seconds=1)
     (stage,) = plan(SPEC, wish)
-    start, conditioning = initial_state(SPEC, wish).latent_CFHW[None], encode_request(model, wish)
+    start, conditioning = initial_state(SPEC, wish).latent_CFHW[None], encode_prompt(model, wish.prompt)
     *_, made = run(model, (replace(stage, sampler=step),), wish)
     bare = sample(
         lambda x, sigma_BF: model.velocity(x, sigma_BF, conditioning, torch.tensor([0])),
@@ -271,13 +311,13 @@ def test_a_window_does_not_look_back_into_the_one_before() -> None:
 
 def test_an_update_leaves_the_state_that_it_came_from_alone() -> None:
     model, wish = Recorder(), request(seconds=4)
-    stages, conditioning = plan(SPEC, wish), encode_request(model, wish)
-    for state in run(model, stages, wish):
-        if not done(stages, state):
-            before = state.latent_CFHW.clone()
-            one, other = (advance(model, stages, conditioning, wish, state) for _ in range(2))
-            assert same(one, other)
-            assert torch.equal(state.latent_CFHW, before)
+    doing = prepare(model, wish)
+    while not doing.done:
+        before = doing.state.latent_CFHW.clone()
+        (one,), (other,) = (advance(model, [doing]) for _ in range(2))
+        assert same(one.state, other.state)
+        assert torch.equal(doing.state.latent_CFHW, before)
+        doing = one
 
 
 def test_frames_outside_the_work_never_change() -> None:
@@ -287,7 +327,7 @@ def test_frames_outside_the_work_never_change() -> None:
     for before, after in pairwise(run(Recorder(), stages, wish)):
         stage = stages[after.stage]
         worked = torch.zeros(before.latent_CFHW.shape[1], dtype=torch.bool)
-        worked[stage.start + stage.given : stage.end] = True
+        worked[asked_of(stage)] = True
         assert torch.equal(before.latent_CFHW[:, ~worked], after.latent_CFHW[:, ~worked])
         assert not torch.equal(before.latent_CFHW[:, worked], after.latent_CFHW[:, worked])
 
@@ -309,9 +349,9 @@ def test_without_guidance_there_is_one_pass_a_step_of_batch_one() -> None:
 
 
 def test_guidance_is_one_pass_of_batch_two_and_only_inside_its_interval() -> None:
-    spec = replace(SPEC, guidance_interval=(0.5, 0.9))
-    model, wish = Recorder(spec), request(guidance_scale=3, negative_prompt="blurry")
-    list(run(model, plan(spec, wish), wish))
+    model = Recorder()
+    wish = request(guidance_scale=3, negative_prompt="blurry", guidance_interval=(0.5, 0.9))
+    list(run(model, plan(SPEC, wish), wish))
     assert [call[1][0, 0].item() for call in model.calls] == pytest.approx([1, 0.9, 0.75, 0.5])
     sigma_in = [0.5 <= call[1][0, 0].item() <= 0.9 for call in model.calls]
     assert [len(call[0]) for call in model.calls] == [2 if inside else 1 for inside in sigma_in]
@@ -402,11 +442,13 @@ def test_events_count_each_step_and_each_frame() -> None:
     frames_of(request(seconds=4), events.append)  # 9 latent frames: three windows of four steps
     steps = [event for event in events if isinstance(event, StepDone)]
     decoded = [event for event in events if isinstance(event, FramesDecoded)]
-    assert events == [*steps, *decoded]
+    kinds = [type(event) for event in events]
+    assert kinds == [Queued, Started, *[StepDone] * 12, Sampled, *[FramesDecoded] * 9, Finished]
     assert [(event.step, event.total) for event in steps] == [(step, 12) for step in range(1, 13)]
     assert all(event.seconds_left > 0 for event in steps[:-1])
     assert steps[-1].seconds_left == 0
-    assert [(event.done, event.total) for event in decoded] == [(n, 32) for n in range(1, 33)]
+    assert [(event.done, event.total) for event in decoded] == [(n, 32) for n in (*range(1, 30, 4), 32)]
+    assert [len(event.frames) for event in decoded] == [1, 4, 4, 4, 4, 4, 4, 4, 3]
 
 
 def test_previews_show_the_predicted_end_from_the_first_step_on() -> None:
@@ -423,7 +465,7 @@ def test_nobody_listening_costs_no_preview(monkeypatch: pytest.MonkeyPatch) -> N
     def forbidden(*_: object) -> None:
         raise AssertionError("a preview was made for nobody")
 
-    monkeypatch.setattr("hibari.engine.generation.preview_image", forbidden)
+    monkeypatch.setattr("hibari.engine.engine.preview_image", forbidden)
     frames_of(request())
     with pytest.raises(AssertionError, match="for nobody"):
         frames_of(request(), on_event=lambda event: None)
@@ -446,7 +488,8 @@ def test_frames_are_decoded_as_they_are_taken() -> None:
     clip = generate(load_testcard(SPEC, device=torch.device("cpu")), request(), on_event=taken.append)
     assert not any(isinstance(event, FramesDecoded) for event in taken)
     next(clip.frames)
-    assert taken[-1] == FramesDecoded(1, clip.frame_count)
+    assert isinstance(taken[-1], FramesDecoded)
+    assert (taken[-1].done, taken[-1].total) == (1, clip.frame_count)
     assert not torch.is_inference_mode_enabled(), (
         "the consumer of a stream must not live in the engine's mode"
     )
@@ -461,8 +504,11 @@ def test_a_model_that_decodes_too_little_is_found_out() -> None:
 
 def test_progress_is_counted_over_all_stages() -> None:
     wish = request(seconds=4)
-    stages = plan(SPEC, wish)
-    assert [steps_made(stages, state) for state in run(Recorder(), stages, wish)] == list(range(13))
+    doing, made = prepare(Recorder(), wish), []
+    while not doing.done:
+        (doing,) = advance(Recorder(), [doing])
+        made.append((doing.steps_made, doing.total_steps))
+    assert made == [(step, 12) for step in range(1, 13)]
 
 
 def test_a_preview_puts_each_pixel_of_a_cell_in_its_place() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -203,6 +206,20 @@ def test_padding_of_the_prompt_does_not_matter() -> None:
         heard = network(latent, sigma, rubbish, torch.ones_like(wider), start)
     torch.testing.assert_close(padded, plain, atol=1e-5, rtol=1e-5)
     assert (heard - plain).abs().max() > 1e-3, "words do not matter here"
+
+
+def test_a_prompt_that_was_read_before_changes_no_bit() -> None:
+    model = catalog.load("mini", device=torch.device("cpu"))
+    assert isinstance(model, Mini)
+    conditioning = model.encode_text(["a cat jumps on the beach"])
+    prepared = model.prepare(conditioning)
+    start = torch.zeros(1, dtype=torch.long)
+    with torch.inference_mode():
+        for sigma in (0.9, 0.4):
+            latent, sigma_BF = random_like((1, 64, 3, 8, 8), 1), torch.full((1, 3), sigma)
+            ahead = model.velocity(latent, sigma_BF, prepared, start)
+            anew = model._transformer(latent, sigma_BF, conditioning["text"], conditioning["mask"], start)
+            assert torch.equal(ahead, anew)
 
 
 def test_the_empty_prompt_hears_no_words() -> None:
@@ -486,10 +503,10 @@ def test_the_untrained_control_keeps_the_autoencoder_and_knows_nothing(mini: Mod
     control = mini.untrained()
     assert control.weights_sha256 is None
     latent, sigma, _, _, start = inputs(1)
-    conditioning = mini.encode_text(["a red balloon"])
 
     def x0(model: Model) -> Tensor:
-        return x0_from_velocity(latent, model.velocity(latent, sigma, conditioning, start), sigma)
+        prompt = model.prepare(model.encode_text(["a red balloon"]))
+        return x0_from_velocity(latent, model.velocity(latent, sigma, prompt, start), sigma)
 
     assert x0(control).abs().max() < 1e-5
     assert x0(mini).abs().max() > 0.1
@@ -552,3 +569,38 @@ def test_a_damaged_copy_of_the_shipped_weights_is_refused(tmp_path: Path) -> Non
     with pytest.raises(WeightsError, match="are damaged") as caught:
         weights.check(copy)
     assert caught.value.exit_code == 2
+
+
+MEASURED = """
+import resource, torch
+from hibari import catalog
+torch.set_num_threads(1)
+model = catalog.load("mini", device=torch.device("cpu"))
+peak = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+said = model.prepare(model.encode_text(["a cat"]))
+def forward(rows):
+    words = {name: tensor.expand(rows, *tensor.shape[1:]) for name, tensor in said.items()}
+    sigma, start = torch.full((rows, 9), 0.5), torch.zeros(rows, dtype=torch.long)
+    model.velocity(torch.randn(rows, 64, 9, 8, 8), sigma, words, start)
+def decode(side):
+    for chunk in model.decode(torch.randn(64, 3, side, side)):
+        pass
+with torch.inference_mode():
+    forward(1), decode(4)
+    before = peak()
+    forward(41)
+    between = peak()
+    decode(40)
+    after = peak()
+print((between - before) / 40, after - before)
+"""
+
+
+def test_the_footprint_is_what_a_process_takes(shipped: Model) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED], env=environment, capture_output=True, text=True, check=True
+    )
+    row, decode = (float(figure) for figure in done.stdout.split())
+    assert 0.5 < row / shipped.footprint(9, 8, 8).row < 1.2
+    assert 0.4 < decode / shipped.footprint(3, 40, 40).decode < 1.2

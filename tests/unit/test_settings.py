@@ -24,13 +24,20 @@ def test_everything_can_be_set() -> None:
             "HIBARI_MODEL": "testcard",
             "HIBARI_THREADS": "3",
             "HIBARI_DEVICE": "cpu",
+            "HIBARI_CACHE": "/var/cache/video",
+            "HIBARI_MEMORY_MB": "512",
         }
     )
-    assert settings == Settings("testcard", 3, "cpu")
+    assert settings == Settings("testcard", 3, "cpu", Path("/var/cache/video"), 512 * 2**20)
+
+
+def test_the_cache_is_the_users_own() -> None:
+    assert Settings.from_environment({"HOME": "/home/someone"}).cache == Path("/home/someone/.cache/hibari")
+    assert Settings.from_environment({"XDG_CACHE_HOME": "/fast"}).cache == Path("/fast/hibari")
 
 
 def test_nothing_is_the_same_as_not_set() -> None:
-    names = ("HIBARI_MODEL", "HIBARI_THREADS", "HIBARI_DEVICE")
+    names = ("HIBARI_MODEL", "HIBARI_THREADS", "HIBARI_DEVICE", "HIBARI_CACHE", "HIBARI_MEMORY_MB")
     assert Settings.from_environment(dict.fromkeys(names, "")) == Settings.from_environment({})
 
 
@@ -43,6 +50,8 @@ def test_nothing_is_the_same_as_not_set() -> None:
         ("HIBARI_THREADS", "99999"),
         ("HIBARI_DEVICE", "tpu"),
         ("HIBARI_DEVICE", "CPU"),
+        ("HIBARI_MEMORY_MB", "0"),
+        ("HIBARI_MEMORY_MB", "4 GB"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: str) -> None:

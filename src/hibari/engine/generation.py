@@ -1,118 +1,122 @@
-"""From a request to a clip: text, noise, steps, pixels."""
+"""Requests through an engine of their own: the plain way to clips."""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib import metadata
-from time import perf_counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from hibari.contracts import Clip, GenerationRequest, Recipe
-from hibari.engine.loop import advance, done, encode_request, predicted_x0, steps_made, total_steps
-from hibari.engine.plan import Plan, plan
-from hibari.engine.preview import preview_image
-from hibari.engine.state import GenerationState, initial_state
+from hibari.contracts import ClipStream, GenerationRequest
+from hibari.engine.engine import Engine
+from hibari.engine.events import Event, Failed, Finished, FramesDecoded, Sampled
+from hibari.engine.start import Start
+from hibari.engine.text_cache import TextCache
 from hibari.models.protocol import Model
+
+Listener = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StepDone:
-    """A sampler update has been made.
+class Order:
+    """A request, what it starts from, and what its recipe should say besides."""
 
-    Attributes:
-        step: 1 to `total`, over all windows of the clip.
-        total: updates of the whole clip.
-        seconds_left: until the last update, at the mean pace so far. Decoding comes on top.
-        preview: uint8 [h, w, 3], RGB: a frame in the middle of what is being made, as predicted now.
-    """
-
-    step: int
-    total: int
-    seconds_left: float
-    preview: np.ndarray
+    request: GenerationRequest
+    start: Start | None = None
+    extra: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
-@dataclass(frozen=True, slots=True)
-class FramesDecoded:
-    """`done` of `total` native frames have been handed over."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Generated:
+    """A clip at the model's native size and rate, whose frames are decoded as they are taken; and its latent."""
 
-    done: int
-    total: int
-
-
-Event = StepDone | FramesDecoded
+    stream: ClipStream
+    latent_CFHW: Tensor
 
 
 def generate(
-    model: Model, request: GenerationRequest, *, on_event: Callable[[Event], None] | None = None
-) -> Clip:
-    """Sample the whole clip now; its frames are decoded as they are taken.
+    model: Model,
+    request: GenerationRequest,
+    *,
+    on_event: Listener | None = None,
+    text_cache: TextCache | None = None,
+) -> ClipStream:
+    """Sample one clip. See `generate_all`."""
+    (generated,) = generate_all(model, [Order(request)], on_event=on_event, text_cache=text_cache)
+    return generated.stream
 
-    The result depends on the model and the request alone: not on what ran before, and not on `on_event`. What
-    `on_event` raises ends the generation and reaches the caller, while decoding through `frames`.
+
+def generate_all(
+    model: Model,
+    orders: Sequence[Order],
+    *,
+    on_event: Listener | None = None,
+    text_cache: TextCache | None = None,
+    memory_bytes: int | None = None,
+) -> list[Generated]:
+    """Sample whole clips now, in shared forward passes; their frames are decoded as they are taken.
+
+    One alone depends on the model and the order alone: not on what ran before, and not on `on_event`. What `on_event`
+    raises ends everything and reaches the caller, while decoding through `frames`.
 
     Returns:
-        The clip at the model's native size and rate, `request.native_frames` long.
+        The clips in the order of the orders, each `request.native_frames` long.
+
+    Raises:
+        InvalidRequest: a `start` does not fit its request.
+        OutOfMemory: one of them does not fit this machine.
     """
-    stages = plan(model.spec, request)
-    conditioning = encode_request(model, request)
-    state = initial_state(model.spec, request)
-    total, began_s = total_steps(stages), perf_counter()
-    while not done(stages, state):
-        state = advance(model, stages, conditioning, request, state)
-        if on_event:
-            made = steps_made(stages, state)
-            seconds_left = (perf_counter() - began_s) / made * (total - made)
-            on_event(StepDone(made, total, seconds_left, _preview(model, stages, state)))
-
-    return Clip(
-        frames=_frames(model, state.latent_CFHW, request.native_frames, on_event),
-        width=request.native_width,
-        height=request.native_height,
-        fps=model.spec.fps,
-        frame_count=request.native_frames,
-        recipe=Recipe(request=request, weights_sha256=model.weights_sha256, versions=_versions()),
+    engine = Engine(
+        lambda _: model, text_cache=text_cache, memory_bytes=memory_bytes, previews=on_event is not None
     )
+    engine.adopt(model)
+    ids = [engine.submit(order.request, start=order.start, extra=order.extra) for order in orders]
+    events = _told(engine, on_event)
+    sampled: dict[str, Sampled] = {}
+    decoded: dict[str, list[np.ndarray]] = {id_: [] for id_ in ids}
+    for event in events:
+        if isinstance(event, Sampled):
+            sampled[event.id] = event
+            if len(sampled) == len(ids):
+                break
+        elif isinstance(event, FramesDecoded):
+            decoded[event.id].append(event.frames)
+    return [
+        Generated(
+            ClipStream(
+                frames=_frames(id_, events, decoded),
+                width=order.request.native_width,
+                height=order.request.native_height,
+                fps=model.spec.fps,
+                frame_count=order.request.native_frames,
+                recipe=sampled[id_].recipe,
+            ),
+            sampled[id_].latent_CFHW,
+        )
+        for id_, order in zip(ids, orders, strict=True)
+    ]
 
 
-def _preview(model: Model, stages: Plan, state: GenerationState) -> np.ndarray:
-    """The middle one of the frames that the stage in work is making."""
-    stage = stages[state.stage]
-    middle = (stage.given + stage.frames) // 2
-    return preview_image(predicted_x0(stages, state)[:, middle], model.rgb_from_latent)
+def _told(engine: Engine, on_event: Listener | None) -> Iterator[Event]:
+    for event in engine.events():
+        if on_event:
+            on_event(event)
+        if isinstance(event, Failed):
+            raise event.error
+        yield event
 
 
-@torch.inference_mode()  # a decorator leaves the mode at each yield; a `with` block would not
 def _frames(
-    model: Model, latent_CFHW: Tensor, total: int, on_event: Callable[[Event], None] | None
+    id_: str, events: Iterator[Event], decoded: Mapping[str, list[np.ndarray]]
 ) -> Iterator[np.ndarray]:
-    """The latent's first `total` frames, uint8 [height_px, width_px, 3], one chunk in memory at a time."""
-    count = 0
-    for chunk_FHWC in model.decode(latent_CFHW.to(model.dtype)):
-        for frame in chunk_FHWC[: total - count].contiguous().cpu().numpy():
-            count += 1
-            if on_event:
-                on_event(FramesDecoded(count, total))
-            yield frame
-        if count == total:
+    """One clip's frames, uint8 [height_px, width_px, 3]. What the events bring of the others meanwhile is kept for
+    them; alone, one chunk is in memory at a time."""
+    while True:
+        while decoded[id_]:
+            yield from decoded[id_].pop(0)
+        event = next(events, None)
+        if event is None or (isinstance(event, Finished) and event.id == id_):
             return
-    raise RuntimeError(f"{model.spec.name} decoded {count} frames of {total}")
-
-
-def _versions() -> dict[str, str]:
-    """The software whose change could change the pixels: numpy draws the noise."""
-    try:
-        hibari = metadata.version("hibari")
-    except metadata.PackageNotFoundError:  # run from a source tree
-        hibari = "source"
-    return {
-        "hibari": hibari,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
+        if isinstance(event, FramesDecoded):
+            decoded[event.id].append(event.frames)

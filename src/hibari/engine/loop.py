@@ -1,105 +1,251 @@
-"""One update at a time: a pure function from state to state."""
+"""One update at a time: a pure function from state to state, for one generation or for several in one forward pass."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from hibari.contracts import GenerationRequest
+from hibari.contracts import GenerationRequest, ModelSpec
 from hibari.diffusion.convention import x0_from_velocity
 from hibari.diffusion.guidance import guide, in_interval
 from hibari.diffusion.sampler import Evaluation
-from hibari.engine.plan import Plan, Stage
-from hibari.engine.state import GenerationState
+from hibari.engine.plan import Plan, Stage, plan
+from hibari.engine.start import Start
+from hibari.engine.state import GenerationState, initial_state
 from hibari.models.protocol import Conditioning, Model
 
 
-@torch.inference_mode()
-def encode_request(model: Model, request: GenerationRequest) -> Conditioning:
-    """Conditioning whose row 0 is the prompt and, where guidance needs it, row 1 the negative prompt."""
-    guided = request.guidance_scale != 1
-    return model.encode_text([request.prompt, request.negative_prompt] if guided else [request.prompt])
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A generation between two updates: what it is to become, and where it stands.
+
+    Attributes:
+        request: what was asked for.
+        plan: its stages.
+        conditioning: rows 0 to K - 1 are the prompts (one, or the storyboard's cards); row K is the negative prompt,
+            where guidance needs it.
+        weight_KF: how much each prompt counts in each latent frame of the clip; columns sum to 1.
+        state: where it stands.
+    """
+
+    request: GenerationRequest
+    plan: Plan
+    conditioning: Conditioning
+    weight_KF: Tensor
+    state: GenerationState
+
+    @property
+    def done(self) -> bool:
+        """Whether every update of every stage has been made."""
+        return self.steps_made == self.total_steps
+
+    @property
+    def steps_made(self) -> int:
+        """Updates behind the state, over all stages."""
+        return sum(stage.steps for stage in self.plan[: self.state.stage]) + self.state.step
+
+    @property
+    def total_steps(self) -> int:
+        """Updates of the whole plan."""
+        return sum(stage.steps for stage in self.plan)
+
+    @property
+    def entered(self) -> Run:
+        """The same at the beginning of the next stage, if its own is finished."""
+        state = self.state
+        if state.step < self.plan[state.stage].steps:
+            return self
+        fresh = GenerationState(state.latent_CFHW, stage=state.stage + 1)
+        return replace(self, state=fresh)
+
+    @property
+    def window_shape(self) -> tuple[int, ...]:
+        """[C, frames, H, W] of the next update: runs of one shape can share a forward pass."""
+        channels, _, height, width = self.state.latent_CFHW.shape
+        stage = self.entered.state.stage
+        return channels, self.plan[stage].frames, height, width
+
+    @property
+    def rows(self) -> int:
+        """Rows of the next update's batch: none where it reuses a velocity."""
+        entered = self.entered
+        return 0 if entered.reuses else entered._rows()[0]
+
+    @property
+    def reuses(self) -> bool:
+        """Whether the next update takes over the last velocity: never twice in a row, and not at a stage's end, where
+        the details come."""
+        state = self.state
+        is_last = state.step == self.plan[state.stage].steps - 1
+        return state.change < self.request.reuse and not state.reused and not is_last
+
+    def _rows(self) -> tuple[int, Tensor, bool]:
+        """How many rows the update from here takes, which prompts count in the window, and whether it is guided."""
+        stage = self.plan[self.state.stage]
+        active = self.weight_KF[:, stage.start : stage.end].any(1).nonzero().flatten()
+        sigma = stage.sigmas[self.state.step]
+        guided = self.request.guidance_scale != 1 and in_interval(sigma, self.request.guidance_interval)
+        return len(active) + guided, active, guided
 
 
-@torch.inference_mode()
-def advance(
+def prepare(
     model: Model,
-    plan: Plan,
-    conditioning: Conditioning,
     request: GenerationRequest,
-    state: GenerationState,
-) -> GenerationState:
-    """Make one sampler update. The state that came in is unchanged, and gives the same result again.
+    start: Start | None = None,
+    *,
+    encode: Callable[[str], Conditioning] | None = None,
+    state: GenerationState | None = None,
+) -> Run:
+    """A run of a request, at its beginning or at a `state` that was saved.
 
-    `conditioning` is that of `encode_request`. Latents stay float32 between updates, whatever the
-    model computes in.
+    `encode` gives the conditioning of one prompt; by default the model's own. Prompts are read one by one: in a batch
+    the padding, and with it the rounding, would depend on the neighbours.
 
     Raises:
-        IndexError: the plan is already done.
+        InvalidRequest: `start` does not fit the request.
     """
-    if state.step == plan[state.stage].steps:
-        state = replace(state, stage=state.stage + 1, step=0, velocity_CFHW=None)
-    stage = plan[state.stage]
-    latent_CFHW = state.latent_CFHW.to(model.device)
-    x = latent_CFHW[None, :, stage.start : stage.end]
+    if start:
+        start.check(model.spec, request)
+    return Run(
+        request=request,
+        plan=plan_of(model.spec, request, start),
+        conditioning=_conditioning(model, request, encode or (lambda prompt: encode_prompt(model, prompt))),
+        weight_KF=card_weights(model.spec, request),
+        state=state or initial_state(model.spec, request, start),
+    )
+
+
+def plan_of(spec: ModelSpec, request: GenerationRequest, start: Start | None) -> Plan:
+    """The stages of a request with what it starts from."""
+    return plan(spec, request, start.given_F, changes=any(start.changed_F)) if start else plan(spec, request)
+
+
+@torch.inference_mode()
+def encode_prompt(model: Model, prompt: str) -> Conditioning:
+    """Conditioning of one prompt, from the model."""
+    return model.encode_text([prompt])
+
+
+def _conditioning(
+    model: Model, request: GenerationRequest, encode: Callable[[str], Conditioning]
+) -> Conditioning:
+    prompts = [card.prompt for card in request.cards] or [request.prompt]
+    if request.guidance_scale != 1:
+        prompts.append(request.negative_prompt)
+    return _stacked([model.prepare(encode(prompt)) for prompt in prompts])
+
+
+def _stacked(parts: Sequence[Conditioning]) -> Conditioning:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def card_weights(spec: ModelSpec, request: GenerationRequest) -> Tensor:
+    """[K, F]: how much each card counts in each latent frame. A card fades in around its own time, linearly over
+    `transition_s`; a latent frame is judged by the middle of its pixel frames."""
+    frames = spec.latent_frames(request.native_frames)
+    if not request.cards:
+        return torch.ones(1, frames)
+    index = torch.arange(frames)
+    middle_s = (index * spec.time_factor - (spec.time_factor - 1) / 2).clamp(min=0) / spec.fps
+    # in_KF: how far card k has come in. Each card counts from its own coming to that of the next.
+    at_K = torch.tensor([card.at_s for card in request.cards])[:, None]
+    width = request.transition_s
+    in_KF = ((middle_s - at_K) / width + 0.5).clamp(0, 1) if width else (middle_s >= at_K).float()
+    in_KF[0] = 1
+    weight = in_KF.clone()
+    for card in range(len(at_K) - 2, -1, -1):  # a later card covers the earlier ones
+        weight[card] = in_KF[card] * (1 - weight[card + 1 :].sum(0)).clamp(min=0)
+    return weight
+
+
+@torch.inference_mode()
+def advance(model: Model, runs: Sequence[Run]) -> list[Run]:
+    """Make one sampler update of each run, in one forward pass. The runs that came in are unchanged, and give the same
+    result again.
+
+    All must have the same `window_shape`; steps, prompts, guidance and seeds may differ. Latents stay float32
+    between updates, whatever the model computes in.
+
+    Raises:
+        IndexError: one of the runs is already done.
+    """
+    runs = [run.entered for run in runs]
+    stages = [run.plan[run.state.stage] for run in runs]
+    windows = [
+        run.state.latent_CFHW[:, stage.start : stage.end].to(model.device)
+        for run, stage in zip(runs, stages, strict=True)
+    ]
+    asked = [index for index, run in enumerate(runs) if not run.reuses]
+    velocities = dict(
+        zip(asked, _velocities(model, [(runs[i], stages[i], windows[i]) for i in asked]), strict=True)
+    )
+    return [
+        _updated(model, run, stage, x, velocities.get(index))
+        for index, (run, stage, x) in enumerate(zip(runs, stages, windows, strict=True))
+    ]
+
+
+def _velocities(model: Model, windows: Sequence[tuple[Run, Stage, Tensor]]) -> list[Tensor]:
+    """Each window's guided velocity [C, F, H, W] in float32."""
+    if not windows:
+        return []
+    rows = [run._rows() for run, _, _ in windows]
+    latents, sigmas, conditionings, starts = [], [], [], []
+    for (run, stage, x), (count, active, guided) in zip(windows, rows, strict=True):
+        chosen = torch.cat([active, torch.tensor([len(run.weight_KF)])]) if guided else active
+        latents.append(x.expand(count, -1, -1, -1, -1))
+        sigmas.append(stage.sigma_at(run.state.step, model.device).expand(count, -1))
+        conditionings.append({name: tensor[chosen] for name, tensor in run.conditioning.items()})
+        starts.append(torch.full((count,), stage.start, device=model.device))
+    together = model.velocity(
+        torch.cat(latents).to(model.dtype), torch.cat(sigmas), _stacked(conditionings), torch.cat(starts)
+    ).float()
+    velocities = []
+    parts = together.split([count for count, _, _ in rows])
+    for (run, stage, _), part, (_, active, guided) in zip(windows, parts, rows, strict=True):
+        velocity = part[0]
+        if len(active) > 1:  # each frame follows its cards
+            weight = run.weight_KF[active, stage.start : stage.end].to(part)
+            velocity = torch.einsum("kcfhw,kf->cfhw", part[: len(active)], weight)
+        velocities.append(guide(velocity, part[-1], run.request.guidance_scale) if guided else velocity)
+    return velocities
+
+
+def _updated(model: Model, run: Run, stage: Stage, x_CFHW: Tensor, computed_CFHW: Tensor | None) -> Run:
+    """After an update with a velocity that was computed, or with the last one."""
+    state = run.state
+    last = state.velocity_CFHW
+    velocity_CFHW, change = computed_CFHW, state.change
+    if velocity_CFHW is None:
+        assert last is not None
+        velocity_CFHW = last.to(model.device)
+    elif last is not None and run.request.reuse:
+        before = last.to(model.device)
+        change = float((velocity_CFHW - before).norm() / before.norm().clamp(min=1e-12))
+    previous = None
+    if last is not None:
+        sigma_before_BF = stage.sigma_at(state.step - 1, model.device)
+        previous = Evaluation(last.to(model.device)[None], sigma_before_BF)
     sigma_BF = stage.sigma_at(state.step, model.device)
     sigma_next_BF = stage.sigma_at(state.step + 1, model.device)
-
-    velocity = _velocity(model, stage, conditioning, request, x, sigma_BF, stage.sigmas[state.step])
-    previous = None
-    if state.velocity_CFHW is not None:
-        sigma_before_BF = stage.sigma_at(state.step - 1, model.device)
-        previous = Evaluation(state.velocity_CFHW.to(model.device)[None], sigma_before_BF)
-    x = stage.sampler(x, velocity, sigma_BF, sigma_next_BF, previous)
-
-    latent_CFHW = torch.cat([latent_CFHW[:, : stage.start], x[0], latent_CFHW[:, stage.end :]], dim=1)
-    return replace(state, latent_CFHW=latent_CFHW, step=state.step + 1, velocity_CFHW=velocity[0])
+    x_BCFHW = stage.sampler(x_CFHW[None], velocity_CFHW[None], sigma_BF, sigma_next_BF, previous)
+    latent_CFHW = state.latent_CFHW.to(model.device).clone()
+    latent_CFHW[:, stage.start : stage.end] = x_BCFHW[0]
+    after = GenerationState(
+        latent_CFHW, state.stage, state.step + 1, velocity_CFHW, change, reused=computed_CFHW is None
+    )
+    return replace(run, state=after)
 
 
-def _velocity(
-    model: Model,
-    stage: Stage,
-    conditioning: Conditioning,
-    request: GenerationRequest,
-    x_BCFHW: Tensor,
-    sigma_BF: Tensor,
-    sigma: float,
-) -> Tensor:
-    """The velocity [1, C, F, H, W] in float32, guided where the model wants it, from one forward pass."""
-    guided = request.guidance_scale != 1 and in_interval(sigma, model.spec.guidance_interval)
-    rows = 2 if guided else 1
-    velocity = model.velocity(
-        x_BCFHW.expand(rows, -1, -1, -1, -1).to(model.dtype),
-        sigma_BF.expand(rows, -1),
-        {name: tensor[:rows] for name, tensor in conditioning.items()},
-        torch.full((rows,), stage.start, device=model.device),
-    ).float()
-    return guide(velocity[:1], velocity[1:], request.guidance_scale) if guided else velocity
-
-
-def done(plan: Plan, state: GenerationState) -> bool:
-    """Whether every update of every stage has been made."""
-    return steps_made(plan, state) == total_steps(plan)
-
-
-def steps_made(plan: Plan, state: GenerationState) -> int:
-    """Updates behind `state`, over all stages."""
-    return sum(stage.steps for stage in plan[: state.stage]) + state.step
-
-
-def total_steps(plan: Plan) -> int:
-    """Updates of the whole plan."""
-    return sum(stage.steps for stage in plan)
-
-
-def predicted_x0(plan: Plan, state: GenerationState) -> Tensor:
+def predicted_x0(run: Run) -> Tensor:
     """The window [C, frames, H, W] in work, as it would come out if the last velocity held to the end.
 
     Before a stage's first update that is its noise; after its last, its result.
     """
-    stage = plan[state.stage]
+    stage, state = run.plan[run.state.stage], run.state
     x = state.latent_CFHW[:, stage.start : stage.end]
     if state.velocity_CFHW is None:
         return x

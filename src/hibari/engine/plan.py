@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hibari.contracts import GenerationRequest, ModelSpec
-from hibari.diffusion.sampler import Sampler, euler_step
+from hibari.contracts import GenerationRequest, ModelSpec, SamplerName
+from hibari.diffusion.sampler import Sampler, adams_bashforth_step, euler_step
 from hibari.diffusion.schedule import schedule
+
+SAMPLERS: dict[SamplerName, Sampler] = {"euler": euler_step, "adams-bashforth": adams_bashforth_step}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +20,20 @@ class Stage:
 
     Attributes:
         start: the window's first latent frame, counted in the clip.
-        frames: its length in latent frames.
-        given: how many of its first frames an earlier stage has made; they are clean and stay as they are.
-        sigmas: the noise levels of the other frames, falling from 1 to 0, one more than there are steps.
+        given: for each of its latent frames, whether it is there already; such a frame is clean and stays as it is.
+        sigmas: the noise levels of the other frames, falling to 0, one more than there are steps.
         sampler: makes the updates.
     """
 
     start: int
-    frames: int
-    given: int
+    given: tuple[bool, ...]
     sigmas: tuple[float, ...]
     sampler: Sampler = euler_step
+
+    @property
+    def frames(self) -> int:
+        """The window's length in latent frames."""
+        return len(self.given)
 
     @property
     def end(self) -> int:
@@ -42,26 +47,43 @@ class Stage:
 
     def sigma_at(self, step: int, device: torch.device) -> Tensor:
         """Noise levels [1, frames] after `step` updates: 0 in given frames."""
-        sigma_BF = torch.full((1, self.frames), self.sigmas[step], device=device)
-        sigma_BF[:, : self.given] = 0
-        return sigma_BF
+        given_BF = torch.tensor([self.given], device=device)
+        return torch.where(given_BF, 0.0, self.sigmas[step])
 
 
 Plan = tuple[Stage, ...]
 
 
-def plan(spec: ModelSpec, request: GenerationRequest) -> Plan:
-    """Windows that together make every latent frame of the clip exactly once, in order.
+def plan(
+    spec: ModelSpec, request: GenerationRequest, given_F: tuple[bool, ...] = (), *, changes: bool = False
+) -> Plan:
+    """Windows that together make every latent frame that is not given exactly once.
 
-    A clip that fits into the model's window is one stage. A longer one is made in windows of full length,
-    each of which takes its first `spec.window_overlap` frames from the one before. The last is shifted back
-    until it ends with the clip, and is given more frames instead of being shorter: the network then sees the
-    length that it was trained on, and only knows more of what came before.
+    A clip that fits into the model's window is one stage. A longer one is made in windows of full length that grow from
+    what is there: forwards, each taking over the last `spec.window_overlap` frames before it, or, where a clip
+    is given only at its end, backwards from there. A window at either end of the clip is shifted until it lies inside,
+    and is given more frames instead of being shorter: the network then sees the length that it was trained on.
+
+    Args:
+        given_F: for each latent frame of the clip, whether it is given; empty for none.
+        changes: whether the frames start from a mixture at the request's strength, and not from noise.
     """
-    clip, window = spec.latent_frames(request.native_frames), spec.window_frames
+    clip = spec.latent_frames(request.native_frames)
+    window = min(clip, spec.window_frames)
+    known = list(given_F) or [False] * clip
+    sampler = SAMPLERS[request.sampler]
     sigmas = tuple(schedule(request.steps, spec.sigma_shift).tolist())
-    stages = [Stage(start=0, frames=min(clip, window), given=0, sigmas=sigmas)]
-    while (made := stages[-1].end) < clip:
-        start = min(made - spec.window_overlap, clip - window)
-        stages.append(Stage(start=start, frames=window, given=made - start, sigmas=sigmas))
+    if changes:
+        sigmas = (request.strength, *(sigma for sigma in sigmas if sigma < request.strength))
+    stages: list[Stage] = []
+    while not all(known):
+        first = known.index(False)
+        gap_end = next((k for k in range(first, clip) if known[k]), clip)
+        if first == 0 and gap_end < clip:  # only what comes after is there: backwards
+            start = min(gap_end, clip - spec.window_overlap) + spec.window_overlap - window
+        else:
+            start = first - spec.window_overlap
+        start = max(0, min(start, clip - window))
+        stages.append(Stage(start, tuple(known[start : start + window]), sigmas, sampler))
+        known[start : start + window] = [True] * window
     return tuple(stages)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hibari.contracts import GenerationRequest, InputError, ModelSpec, OutputError
+from hibari.engine.start import Start, latent_shape
 
-_FORMAT = "hibari generation state 1"
+_FORMAT = "hibari generation state 2"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,15 +31,22 @@ class GenerationState:
         step: updates that have been made in that stage; at its number of steps the stage is finished.
         velocity_CFHW: float32, the window's velocity at the last update of this stage; None before the first.
             Multistep samplers look back to it, and it leads from the latent to the predicted x0 of a preview.
+        change: by which share of its norm the velocity changed at the last update that computed one; infinite before
+            there were two.
+        reused: whether the last update took over the velocity of the one before it.
     """
 
     latent_CFHW: Tensor
     stage: int = 0
     step: int = 0
     velocity_CFHW: Tensor | None = None
+    change: float = inf
+    reused: bool = False
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, about: Mapping[str, str] | None = None) -> None:
         """Write a safetensors file. It is written aside and renamed, so `path` is never half a state.
+
+        `about` is what else its metadata should say; `read_about` reads it back.
 
         Raises:
             OutputError: the file cannot be written; what was at `path` is still there.
@@ -46,7 +56,14 @@ class GenerationState:
             tensors["velocity_CFHW"] = self.velocity_CFHW
         content = safetensors.torch.save(
             {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
-            metadata={"format": _FORMAT, "stage": str(self.stage), "step": str(self.step)},
+            metadata={
+                **(about or {}),
+                "format": _FORMAT,
+                "stage": str(self.stage),
+                "step": str(self.step),
+                "change": repr(self.change),
+                "reused": str(int(self.reused)),
+            },
         )
         aside = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
@@ -85,18 +102,38 @@ class GenerationState:
                 raise InputError(
                     f"{name} in {path} is {tensor.dtype} {list(tensor.shape)}; it must be float32, 4 axes"
                 )
-        cursor = metadata.get("stage", ""), metadata.get("step", "")
+        cursor = [metadata.get(name, "") for name in ("stage", "step", "reused")]
         if not all(number.isdecimal() for number in cursor):
-            raise InputError(f"{path} has the stage and step {cursor}; both must be whole numbers")
-        return cls(tensors["latent_CFHW"], int(cursor[0]), int(cursor[1]), tensors.get("velocity_CFHW"))
+            raise InputError(f"{path} has the stage, step and reuse {cursor}; all must be whole numbers")
+        stage, step, reused = (int(number) for number in cursor)
+        try:
+            change = float(metadata.get("change", ""))
+        except ValueError as error:
+            raise InputError(f"{path} says no number of its velocity's change") from error
+        velocity = tensors.get("velocity_CFHW")
+        return cls(tensors["latent_CFHW"], stage, step, velocity, change, bool(reused))
 
 
-def initial_state(spec: ModelSpec, request: GenerationRequest) -> GenerationState:
-    """Pure noise of the clip's native size, at the first step of the first stage, on the CPU."""
-    height, width = request.native_height // spec.space_factor, request.native_width // spec.space_factor
-    frames = range(spec.latent_frames(request.native_frames))
-    noise = [frame_noise(request.seed, frame, (spec.latent_channels, height, width)) for frame in frames]
-    return GenerationState(torch.stack(noise, dim=1))
+def read_about(path: Path) -> dict[str, str]:
+    """The metadata of a saved state.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read a generation state from {path}: {error}") from error
+
+
+def initial_state(spec: ModelSpec, request: GenerationRequest, start: Start | None = None) -> GenerationState:
+    """Noise of the clip's native size, with what is given, at the first step of the first stage, on the CPU."""
+    channels, frames, height, width = latent_shape(spec, request)
+    noise = torch.stack(
+        [frame_noise(request.seed, frame, (channels, height, width)) for frame in range(frames)], dim=1
+    )
+    return GenerationState(start.mixed_with(noise, request.strength) if start else noise)
 
 
 def frame_noise(seed: int, frame: int, shape: tuple[int, int, int]) -> Tensor:

@@ -19,9 +19,11 @@ from hibari.models.mini.autoencoder import (
     pixels_from_frames,
 )
 from hibari.models.mini.text import MAX_TOKENS, TextEncoder
-from hibari.models.mini.transformer import Transformer
-from hibari.models.protocol import Conditioning
+from hibari.models.mini.transformer import PATCH, Transformer, Words
+from hibari.models.protocol import Conditioning, Footprint
 
+TEXT_ENCODER_BYTES = 180_000_000  # half of it weights, half the library that runs them; measured
+DECODE_NUMBERS_PER_PIXEL = 40  # float32 numbers that live at once while a latent frame is decoded; measured
 PREVIEW_PX = 4  # pixels of the preview a latent cell, in each direction
 
 
@@ -62,12 +64,21 @@ class Mini:
         spare = MAX_TOKENS - mask.shape[1]
         return {"text": F.pad(features, (0, 0, 0, spare)), "mask": F.pad(mask, (0, spare))}
 
+    @torch.inference_mode()
+    def prepare(self, conditioning: Conditioning) -> Conditioning:
+        """See the protocol: keys and values [B, blocks, 2, heads, L, head width] of the cross-attention, their mask,
+        and the prompts' mean."""
+        words = self._transformer.read(conditioning["text"], conditioning["mask"])
+        stacked = torch.stack([torch.stack(pair, 1) for pair in words.keys_values], 1)
+        return {"keys_values": stacked, "mask": words.mask_B11L, "pooled": words.pooled_BD}
+
     def velocity(
         self, latent_BCFHW: Tensor, sigma_BF: Tensor, conditioning: Conditioning, start_B: Tensor
     ) -> Tensor:
         """See the protocol."""
-        text, mask = conditioning["text"], conditioning["mask"]
-        return self._transformer(latent_BCFHW, sigma_BF, text, mask, start_B)
+        blocks = [pair.unbind(1) for pair in conditioning["keys_values"].unbind(1)]
+        words = Words(conditioning["pooled"], conditioning["mask"], [(key, value) for key, value in blocks])
+        return self._transformer.velocity(latent_BCFHW, sigma_BF, words, start_B)
 
     @torch.inference_mode()
     def decode(self, latent_CFHW: Tensor) -> Iterator[Tensor]:
@@ -79,6 +90,30 @@ class Mini:
     def encode(self, frames_FHWC: Tensor) -> Tensor:
         """See the protocol."""
         return self._autoencoder.encode(pixels_from_frames(frames_FHWC[None].to(self.device)))[0]
+
+    def footprint(self, frames: int, height: int, width: int) -> Footprint:
+        """Counted from the widest tensors that live at once; a test compares it with the memory of a process."""
+        config = self._transformer.config
+        tokens, cells = frames * height * width // PATCH**2, frames * height * width
+        per_token = config.width * (2 * config.mlp_ratio + 8)
+        per_cell = 12 * config.latent_channels
+        pixels = TIME_FACTOR * height * width * SPACE_FACTOR**2
+        return Footprint(
+            weights=self._weights_bytes,
+            text_encoder=TEXT_ENCODER_BYTES,
+            row=4 * (per_token * tokens + per_cell * cells),
+            decode=4 * DECODE_NUMBERS_PER_PIXEL * pixels,
+        )
+
+    @cached_property
+    def _weights_bytes(self) -> int:
+        networks = (self._autoencoder, self._transformer)
+        tensors = (tensor for net in networks for tensor in (*net.parameters(), *net.buffers()))
+        return sum(tensor.nbytes for tensor in tensors)
+
+    def release_text_encoder(self) -> None:
+        """See the protocol."""
+        self.__dict__.pop("_text_encoder", None)
 
 
 def preview_map(autoencoder: Autoencoder) -> Tensor:

@@ -12,7 +12,10 @@ through and leave none to think in (Li & He, "Back to basics: let denoising gene
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +59,8 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(shift, norm(x), 1 + scale)
 
 
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a cached table must serve training too
 def rotary_table(frames: int, rows: int, cols: int, head_width: int) -> tuple[Tensor, Tensor]:
     """Cosines and sines [S, head_width / 2]: a quarter of the pairs for the frame, the rest for row and column."""
     pairs = head_width // 2
@@ -162,6 +167,21 @@ class Block(nn.Module):
         return torch.addcmul(x_BFPD, 1 + gate_m, self.mlp_out(h))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Words:
+    """A batch of prompts as the transformer has read them.
+
+    Attributes:
+        pooled_BD: their mean, for the modulation.
+        mask_B11L: True for tokens that are there; the first is the null token.
+        keys_values: for each block, keys and values [B, N, L, E] of its cross-attention.
+    """
+
+    pooled_BD: Tensor
+    mask_B11L: Tensor
+    keys_values: Sequence[tuple[Tensor, Tensor]]
+
+
 class Transformer(nn.Module):
     """Velocity from noisy latents, their noise levels and the words."""
 
@@ -196,6 +216,22 @@ class Transformer(nn.Module):
             mask_BL: True for real tokens.
             start_B: position of the window's first latent frame in its clip.
         """
+        return self.velocity(latent_BCFHW, sigma_BF, self.read(text_BLD, mask_BL), start_B)
+
+    def read(self, text_BLD: Tensor, mask_BL: Tensor) -> Words:
+        """What depends on the prompt alone, and so is the same at every step."""
+        said_B1 = mask_BL.any(1, keepdim=True)
+        pooled = (text_BLD * mask_BL[..., None]).sum(1) / mask_BL.sum(1, keepdim=True).clamp(min=1)
+        pooled = torch.where(said_B1, self.pooled_in(pooled), self.text_null)
+        # The null token is always there, so that attention over an empty prompt has something to attend to.
+        null = self.text_null.expand(len(text_BLD), 1, -1)
+        words_BLD = norm(torch.cat([null, self.text_in(text_BLD)], 1))
+        mask = F.pad(mask_BL, (1, 0), value=True)[:, None, None]
+        blocks = [cast("Block", block) for block in self.blocks]
+        return Words(pooled, mask, [block.words.keys_values(words_BLD) for block in blocks])
+
+    def velocity(self, latent_BCFHW: Tensor, sigma_BF: Tensor, words: Words, start_B: Tensor) -> Tensor:
+        """As `forward`, with a prompt that has been read."""
         _, _, frames, height, width = latent_BCFHW.shape
         rows, cols = height // PATCH, width // PATCH
         x = self.patch_in(rearrange(latent_BCFHW, "b c f (h p) (w q) -> b f (h w) (c p q)", p=PATCH, q=PATCH))
@@ -203,25 +239,15 @@ class Transformer(nn.Module):
         x = x + self.place(places(rows, cols).to(x))
         x = x + is_first_BF.to(x)[:, :, None, None] * self.first
 
-        said_B1 = mask_BL.any(1, keepdim=True)
-        pooled = (text_BLD * mask_BL[..., None]).sum(1) / mask_BL.sum(1, keepdim=True).clamp(min=1)
-        pooled = torch.where(said_B1, self.pooled_in(pooled), self.text_null)
-        level_BFD = F.silu(self.sigma_in(fourier(sigma_BF).to(x)) + pooled[:, None])
+        level_BFD = F.silu(self.sigma_in(fourier(sigma_BF).to(x)) + words.pooled_BD[:, None])
         modulation = self.modulation(level_BFD).unflatten(-1, (6, -1))
-
-        # The null token is always there, so that attention over an empty prompt has something to attend to.
-        null = self.text_null.expand(len(x), 1, -1)
-        words_BLD = norm(torch.cat([null, self.text_in(text_BLD)], 1))
-        words_mask = F.pad(mask_BL, (1, 0), value=True)[:, None, None]
         cos, sin = rotary_table(frames, rows, cols, self.config.width // self.config.heads)
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            words = block.words.keys_values(words_BLD)
-            x = block(x, modulation, (cos.to(x), sin.to(x)), words, words_mask)
+        for block, keys_values in zip(self.blocks, words.keys_values, strict=True):
+            x = block(x, modulation, (cos.to(x), sin.to(x)), keys_values, words.mask_B11L)
 
         shift, scale = self.final_modulation(level_BFD)[:, :, None].chunk(2, -1)
-        out = self.patch_out(modulate(x, shift, scale))
-        x0_BCFHW = rearrange(out, "b f (h w) (c p q) -> b c f (h p) (w q)", h=rows, p=PATCH, q=PATCH)
+        x = self.patch_out(modulate(x, shift, scale))
+        x0_BCFHW = rearrange(x, "b f (h w) (c p q) -> b c f (h p) (w q)", h=rows, p=PATCH, q=PATCH)
         return (latent_BCFHW - x0_BCFHW) / sigma_BF.clamp(min=MIN_SIGMA)[:, None, :, None, None]
 
 

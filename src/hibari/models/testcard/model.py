@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hibari.contracts import ModelSpec
 from hibari.diffusion.convention import per_frame
-from hibari.models.protocol import Conditioning
+from hibari.models.protocol import Conditioning, Footprint
 from hibari.models.testcard.card import CHANNELS, card_latent, read_colours, read_letters
 
 _LETTERS = 256
@@ -56,6 +56,10 @@ class Testcard:
             "hash_B": torch.tensor(hashes, device=self.device),
         }
 
+    def prepare(self, conditioning: Conditioning) -> Conditioning:
+        """Nothing can be prepared."""
+        return conditioning
+
     def velocity(
         self, latent_BCFHW: Tensor, sigma_BF: Tensor, conditioning: Conditioning, start_B: Tensor
     ) -> Tensor:
@@ -81,13 +85,24 @@ class Testcard:
         cell = self.spec.space_factor
         first, rest = frames_FHWC[:1], frames_FHWC[1:]
         latents = []
-        for chunk in [first, *rest.split(self.spec.time_factor)]:
+        for chunk in [first, *(rest.split(self.spec.time_factor) if len(rest) else ())]:
             frames, height_px, width_px, _ = chunk.shape
             cells = chunk.view(frames, height_px // cell, cell, width_px // cell, cell, 3)
             colours_CHW = cells.permute(5, 1, 3, 0, 2, 4).flatten(3).median(dim=-1).values
             rgb = colours_CHW.to(self.device).float() / 255 * 2 - 1
             latents.append(torch.cat([rgb, torch.full_like(rgb[:1], -1)]))
         return torch.stack(latents, dim=1)
+
+    def footprint(self, frames: int, height: int, width: int) -> Footprint:
+        """A few copies of the latent, and of a chunk's pictures. There are no weights."""
+        cells = height * width
+        picture = 3 * cells * self.spec.space_factor**2
+        return Footprint(
+            0, 0, row=6 * 4 * CHANNELS * frames * cells, decode=4 * self.spec.time_factor * picture
+        )
+
+    def release_text_encoder(self) -> None:
+        """There is none."""
 
 
 def _paint(colours_HWC: Tensor, text: str, cell_px: int) -> Image.Image:

@@ -1,0 +1,34 @@
+"""What a clip's recipe says of how it was made."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+
+import numpy as np
+import torch
+
+from hibari.contracts import GenerationRequest, Recipe
+from hibari.models.protocol import Model
+
+
+def recipe_of(request: GenerationRequest, model: Model, extra: Mapping[str, object]) -> Recipe:
+    """The recipe of a clip that `model` made of `request`."""
+    return Recipe(
+        request=request, weights_sha256=model.weights_sha256, versions=versions(), extra=dict(extra)
+    )
+
+
+def versions() -> dict[str, str]:
+    """The software whose change could change the pixels: numpy draws the noise."""
+    try:
+        hibari = metadata.version("hibari")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        hibari = "source"
+    return {
+        "hibari": hibari,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
