@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hibari import catalog
-from hibari.contracts import Clip, GenerationRequest, Recipe
+from hibari.contracts import ClipStream, GenerationRequest, Recipe
 from hibari.media import fit
 from hibari.media.fit import central_box
 
@@ -40,7 +40,7 @@ def test_every_rate_and_length_that_can_be_asked_for_keeps_time(fps: int, tenths
     spec = catalog.spec("testcard")
     request = GenerationRequest.resolve(spec, "x", seconds=tenths / 10, fps=fps, seed=0)
     native = ramp(request.native_frames, 5)  # 5 a native frame = 40 a second
-    clip = Clip(iter(native), 16, 16, spec.fps, len(native), Recipe(request, None, {}))
+    clip = ClipStream(iter(native), 16, 16, spec.fps, len(native), Recipe(request, None, {}))
     fitted = fit(clip, width=16, height=16, fps=fps, frames=request.frames)
     shown = [int(frame[0, 0, 0]) for frame in fitted.frames]
     assert len(shown) == request.frames

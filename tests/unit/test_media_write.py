@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hibari.contracts import Clip, InvalidRequest, OutputError
+from hibari.contracts import ClipStream, InvalidRequest, OutputError
 from hibari.media import SUFFIXES, check_writable, decode_frames, read_recipe, write_clip
 
 COLOURS = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (128, 128, 128), (200, 120, 40)]
@@ -148,7 +148,7 @@ def test_a_full_disk_is_named_with_its_free_space(tmp_path: Path, make_clip) -> 
     ("count", "frames"), [(3, bars(2)), (2, bars(3)), (1, bars(1, height=32)), (1, [np.zeros((64, 112, 3))])]
 )
 def test_a_stream_is_held_to_what_the_clip_says(count: int, frames: list, tmp_path: Path, recipe) -> None:
-    clip = Clip(frames=iter(frames), width=112, height=64, fps=8, frame_count=count, recipe=recipe)
+    clip = ClipStream(frames=iter(frames), width=112, height=64, fps=8, frame_count=count, recipe=recipe)
     with pytest.raises(ValueError, match="the clip has"):
         write_clip(clip, tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())

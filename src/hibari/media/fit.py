@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from hibari.contracts import Clip
+from hibari.contracts import ClipStream
 from hibari.media.frames import Frame
 
 
-def fit(clip: Clip, *, width: int, height: int, fps: int, frames: int) -> Clip:
+def fit(clip: ClipStream, *, width: int, height: int, fps: int, frames: int) -> ClipStream:
     """The clip with another size, rate and length. Whatever is equal already stays untouched.
 
     First time, then space: frame i is shown at i / fps seconds and is mixed from the two frames of the source
@@ -49,7 +49,7 @@ def fit(clip: Clip, *, width: int, height: int, fps: int, frames: int) -> Clip:
         done.append(f"resized from {box_width:.6g}x{box_height:.6g} to {width}x{height} px (Lanczos)")
     if not done:
         return clip
-    return Clip(
+    return ClipStream(
         frames=stream,
         width=width,
         height=height,

@@ -56,6 +56,28 @@ def decode_frames(path: Path) -> Iterator[Frame]:
         raise InputError(f"{path} is damaged: {error}") from error
 
 
+def frame_rate(path: Path) -> float:
+    """Frames a second of a video or moving picture; 1 for a still one.
+
+    Raises:
+        InputError: the file cannot be read, or is neither.
+    """
+    try:
+        if kind_of(path) == "video":
+            with av.open(str(path)) as container:
+                rate = container.streams.video[0].average_rate if container.streams.video else None
+            return float(rate) if rate else 1.0
+        with Image.open(path) as image:
+            if not getattr(image, "is_animated", False):
+                return 1.0
+            image.seek(1)  # Pillow knows a frame's duration when it stands on it
+            return 1000 / max(10, float(image.info.get("duration", 0) or 100))
+    except av.error.FFmpegError as error:
+        raise InputError(f"{path} is not a video or picture that can be read: {error.strerror}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
 def _video_frames(path: Path) -> Iterator[Frame]:
     try:
         with av.open(str(path)) as container:

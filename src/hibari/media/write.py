@@ -33,7 +33,8 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from hibari.contracts import Clip, InvalidRequest, OutputError
+from hibari.contracts import ClipStream, InvalidRequest, OutputError
+from hibari.media.ahead import ahead
 from hibari.media.frames import Frame
 from hibari.media.recipe import KEY, comment, exif, stamp_gif, stamp_webp
 
@@ -41,10 +42,11 @@ _ENCODER_THREADS = 2
 _PROBE_BYTES = 4096  # a full disk still takes an empty file
 
 
-def write_clip(clip: Clip, path: Path, *, on_frame: Callable[[int], None] | None = None) -> None:
+def write_clip(clip: ClipStream, path: Path, *, on_frame: Callable[[int], None] | None = None) -> None:
     """Write the clip, with its recipe inside. The suffix of `path` decides the format (`SUFFIXES`).
 
-    Memory does not grow with the clip's length. `on_frame` is called with the number of frames taken so far.
+    Memory does not grow with the clip's length. Frames are made in a thread of their own, a few ahead. `on_frame` is
+    called with the number of frames taken so far.
     A file that is already there is replaced, and only by a complete one.
 
     Raises:
@@ -54,8 +56,8 @@ def write_clip(clip: Clip, path: Path, *, on_frame: Callable[[int], None] | None
     write = _writer(path)
     check_writable(path, frames=clip.frame_count)
     target = path.resolve()  # of a symbolic link, the file behind it is replaced and the link stays
-    with _explained(path), _beside(target) as part:
-        write(_checked(clip, on_frame), clip, part)
+    with _explained(path), _beside(target) as part, ahead(clip.frames) as frames:
+        write(_checked(clip, frames, on_frame), clip, part)
         with part.open("rb") as file:
             os.fsync(file.fileno())  # a disk that fills up late says so here
         part.replace(target)
@@ -120,10 +122,12 @@ def _beside(target: Path) -> Generator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _checked(clip: Clip, on_frame: Callable[[int], None] | None) -> Iterator[Frame]:
+def _checked(
+    clip: ClipStream, frames: Iterator[Frame], on_frame: Callable[[int], None] | None
+) -> Iterator[Frame]:
     """The clip's frames, held to what the clip says of them."""
     shape, count = (clip.height, clip.width, 3), 0
-    for frame in clip.frames:
+    for frame in frames:
         if frame.shape != shape or frame.dtype != np.uint8:
             raise ValueError(f"frame {count} is {frame.dtype} {frame.shape}; the clip has uint8 {shape}")
         count += 1
@@ -143,7 +147,7 @@ class _VideoFormat:
     codec: Literal["libx264", "libvpx-vp9"]
     codec_options: dict[str, str]
 
-    def __call__(self, frames: Iterator[Frame], clip: Clip, path: Path) -> None:
+    def __call__(self, frames: Iterator[Frame], clip: ClipStream, path: Path) -> None:
         with av.open(str(path), "w", format=self.muxer, options=self.muxer_options) as container:
             container.metadata[KEY] = clip.recipe.to_json()
             container.metadata["comment"] = comment(clip.recipe)
@@ -189,7 +193,7 @@ _WEBM = _VideoFormat(
 )
 
 
-def _write_gif(frames: Iterator[Frame], clip: Clip, path: Path) -> None:
+def _write_gif(frames: Iterator[Frame], clip: ClipStream, path: Path) -> None:
     """Each frame has a palette of its own: the colours are as right at the end as at the start, and no frame
     has to wait for those after it, which one palette for all would need. Ordered dither, because it keeps
     still while error diffusion crawls from frame to frame."""
@@ -240,7 +244,7 @@ def _write_gif(frames: Iterator[Frame], clip: Clip, path: Path) -> None:
     stamp_gif(path, clip.recipe)
 
 
-def _write_webp(frames: Iterator[Frame], clip: Clip, path: Path) -> None:
+def _write_webp(frames: Iterator[Frame], clip: ClipStream, path: Path) -> None:
     """Animated WebP. Through libwebp's animation encoder in PyAV, because Pillow's wants all frames at once;
     one frame alone goes through Pillow, because an animation of one is not an animation."""
     if clip.frame_count == 1:
@@ -261,7 +265,7 @@ def _write_webp(frames: Iterator[Frame], clip: Clip, path: Path) -> None:
     stamp_webp(path, clip.recipe)
 
 
-def _write_png(frames: Iterator[Frame], clip: Clip, path: Path) -> None:
+def _write_png(frames: Iterator[Frame], clip: ClipStream, path: Path) -> None:
     info = PngInfo()
     info.add_itxt(KEY, clip.recipe.to_json())
     info.add_itxt("Comment", comment(clip.recipe))
@@ -269,7 +273,7 @@ def _write_png(frames: Iterator[Frame], clip: Clip, path: Path) -> None:
         Image.fromarray(frame).save(path, "PNG", pnginfo=info)
 
 
-_WRITERS: dict[str, Callable[[Iterator[Frame], Clip, Path], None]] = {
+_WRITERS: dict[str, Callable[[Iterator[Frame], ClipStream, Path], None]] = {
     ".mp4": _MP4,
     ".webm": _WEBM,
     ".gif": _write_gif,
@@ -280,7 +284,7 @@ SUFFIXES = tuple(_WRITERS)
 """What a file's name can end with."""
 
 
-def _writer(path: Path) -> Callable[[Iterator[Frame], Clip, Path], None]:
+def _writer(path: Path) -> Callable[[Iterator[Frame], ClipStream, Path], None]:
     try:
         return _WRITERS[path.suffix.lower()]
     except KeyError:
