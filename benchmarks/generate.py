@@ -56,8 +56,8 @@ def measure(model: str, seconds: float, repeats: int) -> dict[str, object]:
     import torch
 
     from hibari import media
-    from hibari.cli.runtime import prepare_torch
     from hibari.engine import generate
+    from hibari.engine.runtime import prepare_torch
 
     imported_s = perf_counter()
     loaded = catalog.load(model, device=prepare_torch(settings))

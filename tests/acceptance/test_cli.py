@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -18,7 +20,13 @@ import pytest
 from hibari.media import decode_frames
 
 PROMPT = 'a red balloon\'s "ride" costs $5'
-ENVIRONMENT = {**os.environ, "HIBARI_MODEL": "testcard", "HIBARI_THREADS": "1", "HIBARI_DEVICE": "cpu"}
+ENVIRONMENT = {
+    **os.environ,
+    "HIBARI_MODEL": "testcard",
+    "HIBARI_THREADS": "1",
+    "HIBARI_DEVICE": "cpu",
+    "HIBARI_CACHE": tempfile.mkdtemp(prefix="hibari-test-cache-"),
+}
 COMMAND = [sys.executable, "-m", "hibari"]
 
 
@@ -71,6 +79,45 @@ def test_a_sentence_becomes_a_video(tmp_path: Path) -> None:
     assert {"hibari", "torch"} <= set(recipe["versions"])
     assert any("resized" in sentence for sentence in recipe["postprocess"])
     assert PROMPT in hibari("show", "a.mp4", folder=tmp_path).stdout
+
+
+def test_the_creative_tools(tmp_path: Path) -> None:
+    made = hibari(
+        "generate", "a cat", "-o", "a.mp4", "--seconds", "2", "--seed", "7", "--keep-latent", folder=tmp_path
+    )
+    assert made.returncode == 0, made.stderr
+    assert names(tmp_path) == ["a.mp4", "a.mp4.latent"]
+    frames = list(decode_frames(tmp_path / "a.mp4"))
+
+    def run(*arguments: str) -> list[dict[str, Any]]:
+        done = hibari("generate", *arguments, "--json", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    (extended,) = run("--extend", "a.mp4", "--seconds", "1", "-o", "longer.mp4")
+    assert extended["recipe"]["request"]["prompt"] == "a cat"
+    longer = list(decode_frames(tmp_path / "longer.mp4"))
+    assert len(longer) == 17 + 8
+    assert np.abs(longer[15].astype(int) - frames[15]).mean() < 3  # twice through the video codec
+
+    connected = run("a bird", "--connect", "a.mp4", "longer.mp4", "-o", "both.mp4")
+    assert connected[0]["recipe"]["extra"]["tool"] == "connect"
+    remixed = run("a dog", "--remix", "a.mp4", "--strength", "subtle", "-o", "dog.mp4")
+    assert remixed[0]["recipe"]["request"]["seed"] == 7
+    story = run("--card", "0:a cat", "--card", "1:a dog", "--image", "a.mp4", "--seconds", "2", "-o", "s.mp4")
+    assert [card["prompt"] for card in story[0]["recipe"]["request"]["cards"]] == ["a cat", "a dog"]
+
+    several = run("a cat", "--variations", "2", "--seed", "5", "--seconds", "1", "-o", "v.gif")
+    assert [one["path"] for one in several] == ["v-5.gif", "v-6.gif"]
+    assert {"v-5.gif", "v-6.gif"} <= set(names(tmp_path))
+
+
+def test_a_tool_that_cannot_work_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "letter.mp4").write_text("dear aunt")
+    done = hibari("generate", "a cat", "--extend", "letter.mp4", "-o", "a.mp4", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("hibari: error: letter.mp4 is not a video")
+    assert names(tmp_path) == ["letter.mp4"]
 
 
 @pytest.mark.parametrize("suffix", ["webm", "gif", "webp"])
@@ -146,7 +193,13 @@ def test_the_threads_do_not_change_the_frames(tmp_path: Path) -> None:
         (["cat", "-o", "a.mpeg"], "it can be one of .mp4"),
         (["cat", "-o", "a.png"], ".png holds one"),
         (["cat", "--colour", "red"], "No such option: --colour"),
-        ([], "Missing argument 'PROMPT'"),
+        ([], "the prompt is empty"),
+        (["cat", "--image", "missing.png"], "cannot read missing.png: there is no such file"),
+        (["cat", "--connect", "a.mpeg", "missing.mp4"], "cannot read missing.mp4"),
+        (["cat", "--card", "a dog"], "wanted SECONDS:PROMPT"),
+        (["cat", "--card", "2:@missing.png"], "cannot read missing.png"),
+        (["cat", "--sampler", "magic"], "no sampler 'magic'; known are euler"),
+        (["cat", "--guidance-interval", "0.9", "0.1"], "must rise, within 0 to 1"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(arguments: list[str], words: str, tmp_path: Path) -> None:

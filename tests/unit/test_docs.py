@@ -40,8 +40,8 @@ def test_every_command_and_option_of_the_readme_exists() -> None:
 
 
 def test_every_setting_is_in_the_readme_and_no_other() -> None:
-    read = set(re.findall(r'"(HIBARI_[A-Z]+)"', (ROOT / "src/hibari/settings.py").read_text()))
-    assert set(re.findall(r"^\| `(HIBARI_[A-Z]+)`", README, re.MULTILINE)) == read
+    read = set(re.findall(r'"(HIBARI_[A-Z_]+)"', (ROOT / "src/hibari/settings.py").read_text()))
+    assert set(re.findall(r"^\| `(HIBARI_[A-Z_]+)`", README, re.MULTILINE)) == read
 
 
 def test_every_file_that_a_page_links_to_is_there() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -231,8 +231,8 @@ def test_a_copy_is_at_no_distance_from_its_training_clip(real: list[np.ndarray])
 def test_a_run_over_real_renders_reaches_the_ceiling_and_its_controls_do_not(evaluator: Evaluator):
     told: list[str] = []
 
-    def truthful(case: Case) -> np.ndarray:
-        return render(case.spec)
+    def truthful(asked: Sequence[Case]) -> Iterator[np.ndarray]:
+        return (render(case.spec) for case in asked)
 
     report = run_suite(
         truthful,

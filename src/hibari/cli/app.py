@@ -20,7 +20,7 @@ import typer
 from typer.exceptions import TyperException
 
 from hibari import __version__
-from hibari.cli import doctor, evaluate, generate, models, show, stop, train
+from hibari.cli import doctor, evaluate, generate, models, prompt, show, stop, train
 from hibari.contracts import HibariError, InvalidRequest
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("generate")(generate.generate)
+app.command("prompt")(prompt.prompt)
 app.command("show")(show.show)
 app.command("models")(models.models)
 app.command("doctor")(doctor.doctor)

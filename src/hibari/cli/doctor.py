@@ -124,7 +124,7 @@ def _torch(settings: Settings) -> Finding:
     def load() -> str:
         import torch
 
-        from hibari.cli.runtime import prepare_torch
+        from hibari.engine.runtime import prepare_torch
 
         device = prepare_torch(settings)
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU is used"
@@ -137,7 +137,7 @@ def _model(name: str, settings: Settings) -> Finding:
     """The only honest answer to whether it can run: it is loaded, and its weights' hash is checked."""
 
     def load() -> str:
-        from hibari.cli.runtime import prepare_torch
+        from hibari.engine.runtime import prepare_torch
 
         model = catalog.load(name, device=prepare_torch(settings))
         weights = f"weights {model.weights_sha256[:12]}" if model.weights_sha256 else "needs no weights"

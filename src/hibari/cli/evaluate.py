@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hibari import catalog
 from hibari.cli import progress
+from hibari.contracts import SAMPLERS
 from hibari.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,6 +34,21 @@ def evaluate(
     guidance: Annotated[
         float | None, typer.Option(help="Guidance scale; else the model's own.", metavar="G")
     ] = None,
+    guidance_interval: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Noise levels between which guidance works; else the model's own.", metavar="LOW HIGH"
+        ),
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help=f"{' or '.join(SAMPLERS)}; else {SAMPLERS[0]}.", metavar="NAME")
+    ] = None,
+    reuse: Annotated[
+        float | None,
+        typer.Option(
+            help="Skip a step where the last one changed less than this share; 0 is never.", metavar="X"
+        ),
+    ] = None,
     training_clips: Annotated[
         int, typer.Option(min=0, help="Training clips to look through for copies; 0: none.", metavar="N")
     ] = 2000,
@@ -46,24 +62,33 @@ def evaluate(
     settings = Settings.from_environment()
     spec = catalog.spec(model or settings.model)
 
-    from hibari.cli.runtime import prepare_torch
+    from hibari.engine.runtime import prepare_torch
     from hibari.training.evaluate import clips_of, run_suite
 
     device = prepare_torch(settings)
     loaded = catalog.load(spec.name, device=device)
 
-    def generator(which: Model, steps: int | None) -> Callable[[Case], np.ndarray]:
-        return lambda case: next(clips_of(which, [case], steps=steps, guidance=guidance))
+    wanted = {
+        "steps": steps,
+        "guidance_scale": guidance,
+        "guidance_interval": guidance_interval,
+        "sampler": sampler,
+        "reuse": reuse,
+    }
+    options = {name: value for name, value in wanted.items() if value is not None}
+
+    def generator(which: Model, **options: Any) -> Callable[[Sequence[Case]], Iterator[np.ndarray]]:
+        return lambda asked: clips_of(which, asked, **options)
 
     # The same network without what it learned, where the family can make one; noise stands in for others. It has
     # nothing to refine, so one step is enough.
     make_untrained = getattr(loaded, "untrained", None)
     with progress.choose(quiet=quiet or as_json) as shown:
         report = run_suite(
-            generator(loaded, steps),
+            generator(loaded, **options),
             suite=suite,
             limit=limit,
-            untrained=generator(make_untrained(), 1) if make_untrained else None,
+            untrained=generator(make_untrained(), steps=1) if make_untrained else None,
             training_clips=training_clips,
             on_progress=lambda what, done, total: (
                 shown.phase(f"{what} {done}/{total}") if done == 1 or done % 20 == 0 else None

@@ -55,7 +55,7 @@ def autoencoder(
     as_json: JsonOption = False,
 ) -> None:
     """Fit the autoencoder on clips rendered as it goes."""
-    from hibari.cli.runtime import prepare_torch
+    from hibari.engine.runtime import prepare_torch
     from hibari.training import autoencoder as room
     from hibari.training.recipes import AUTOENCODER_RECIPES
     from hibari.training.run import Budget
@@ -85,7 +85,7 @@ def transformer(
     as_json: JsonOption = False,
 ) -> None:
     """Fit the transformer on latents of clips rendered as it goes."""
-    from hibari.cli.runtime import prepare_torch
+    from hibari.engine.runtime import prepare_torch
     from hibari.training import transformer as room
     from hibari.training.recipes import TRANSFORMER_RECIPES
     from hibari.training.run import Budget

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hibari.contracts import Clip, GenerationRequest, Recipe
+from hibari.contracts import ClipStream, GenerationRequest, Recipe
 from hibari.media import write_clip
 from hibari.training.world.captions import caption
 from hibari.training.world.render import FPS, render
@@ -29,5 +29,5 @@ def show_clip(seed: int, output: Path | None, captions: int = 4) -> dict[str, An
             guidance_scale=1.0, seed=seed,
         )  # fmt: skip
         recipe = Recipe(request, None, {}, generator="hibari training world", extra={"spec": facts["spec"]})
-        write_clip(Clip(iter(frames), width, height, FPS, count, recipe), output)
+        write_clip(ClipStream(iter(frames), width, height, FPS, count, recipe), output)
     return facts

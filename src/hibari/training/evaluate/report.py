@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from hibari.models.protocol import Model
 
 TRAINING_SEEDS = 0  # where the transformer's clips begin
+TOGETHER = 8  # clips that are made in shared forward passes
 FLOOR_SEEDS = 3_800_000_000  # of the real clips that the suite's own real clips are compared with
 
-Generate = Callable[[Case], np.ndarray]
-"""From a case (only its prompt may be read) to its clip, uint8 [FRAMES, CLIP_PX, CLIP_PX, 3]."""
+Generate = Callable[[Sequence[Case]], Iterable[np.ndarray]]
+"""From cases (only their prompts may be read) to their clips in order, uint8 [FRAMES, CLIP_PX, CLIP_PX, 3]."""
 Progress = Callable[[str, int, int], None]
 """Called with what is done now, how much of it is done, and of how much."""
 
@@ -161,7 +162,7 @@ def run_suite(
     """Generate every case's clip and judge it.
 
     Args:
-        generate: the model; is called once a case, in order.
+        generate: the model.
         suite: one of `suite.SUITES`.
         limit: only the first cases; None for all.
         untrained: the same network with random weights; None for noise.
@@ -179,13 +180,13 @@ def run_suite(
     judge = evaluator or weights.load()
     shape = (FRAMES, CLIP_PX, CLIP_PX, 3)
 
-    made = list(_told(map(generate, asked), "generating", len(asked), note))
+    made = list(_told(generate(asked), "generating", len(asked), note))
     real = list(_told((render(case.spec) for case in asked), "rendering", len(asked), note))
-    nothing = untrained or (lambda case: metrics.noise_clip(case.seed, shape))
+    nothing = untrained or (lambda asked: (metrics.noise_clip(case.seed, shape) for case in asked))
     answers = {
         "model": judge.answer(_told(made, "judging", len(asked), note)),
         "ceiling": judge.answer(_told(real, "judging real clips", len(asked), note)),
-        "untrained": judge.answer(_told(map(nothing, asked), "judging an untrained model", len(asked), note)),
+        "untrained": judge.answer(_told(nothing(asked), "judging an untrained model", len(asked), note)),
         "frozen": judge.answer(_told(map(metrics.frozen, made), "judging first frames", len(asked), note)),
     }
     said = {name: answer.classes for name, answer in answers.items()}
@@ -203,25 +204,34 @@ def run_suite(
     )
 
 
-def clips_of(
-    model: Model, asked: Sequence[Case], *, steps: int | None = None, guidance: float | None = None
-) -> Iterator[np.ndarray]:
-    """The clips of a model for cases, at seed 0, one after the other: uint8 [FRAMES, CLIP_PX, CLIP_PX, 3].
+def clips_of(model: Model, asked: Sequence[Case], **options: Any) -> Iterator[np.ndarray]:
+    """The clips of a model for cases, at seed 0: uint8 [FRAMES, CLIP_PX, CLIP_PX, 3].
 
     Args:
         model: any of the catalog.
         asked: only their prompts are read.
-        steps, guidance: None for the model's own.
+        options: of `GenerationRequest.resolve`; the model's own where there are none.
     """
     from hibari.contracts import GenerationRequest
-    from hibari.engine import generate
+    from hibari.engine import Order, generate_all
 
-    for case in asked:
-        request = GenerationRequest.resolve(
-            model.spec, case.prompt, size=(CLIP_PX, CLIP_PX), seconds=FRAMES / FPS, fps=FPS,
-            steps=steps, guidance_scale=guidance, seed=0,
-        )  # fmt: skip
-        yield np.stack(list(generate(model, request).frames))
+    for start in range(0, len(asked), TOGETHER):
+        orders = [
+            Order(
+                GenerationRequest.resolve(
+                    model.spec,
+                    case.prompt,
+                    size=(CLIP_PX, CLIP_PX),
+                    seconds=FRAMES / FPS,
+                    fps=FPS,
+                    seed=0,
+                    **options,
+                )
+            )
+            for case in asked[start : start + TOGETHER]
+        ]
+        for made in generate_all(model, orders):
+            yield np.stack(list(made.stream.frames))
 
 
 def _told(clips: Iterable[np.ndarray], what: str, total: int, note: Progress) -> Iterator[np.ndarray]:
