@@ -313,7 +313,8 @@ class GenerationRequest:
         try:
             cards = tuple(Card(**card) for card in values.get("cards", ()))
             low, high = values.get("guidance_interval", (0.0, 1.0))
-            return cls(**{**values, "cards": cards, "guidance_interval": (low, high)})
+            fields: dict[str, Any] = {**values, "cards": cards, "guidance_interval": (low, high)}
+            return cls(**fields)
         except (TypeError, ValueError) as error:
             raise InputError(f"this is no request of a generation: {error}") from error
 

@@ -456,9 +456,12 @@ def test_previews_show_the_predicted_end_from_the_first_step_on() -> None:
     events: list[Event] = []
     frames_of(request(seconds=1), events.append)
     previews = [event.preview for event in events if isinstance(event, StepDone)]
-    assert all(preview.shape == (4, 4, 3) and preview.dtype == np.uint8 for preview in previews)
+    last = previews[-1]
+    assert last is not None
     for preview in previews:
-        assert np.abs(preview.astype(int) - previews[-1].astype(int)).max() <= 1
+        assert preview is not None
+        assert (preview.shape, preview.dtype) == ((4, 4, 3), np.uint8)
+        assert np.abs(preview.astype(int) - last.astype(int)).max() <= 1
 
 
 def test_nobody_listening_costs_no_preview(monkeypatch: pytest.MonkeyPatch) -> None:
