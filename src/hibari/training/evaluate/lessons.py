@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from hibari.training.world.backdrops import BACKDROPS
-from hibari.training.world.motions import CAMERAS, MOTION_BY_NAME, MOTIONS
+from hibari.training.world.motions import CAMERAS, MOTIONS
 from hibari.training.world.render import FPS, FRAMES, render
-from hibari.training.world.spec import LOOKS, SIZES, ClipSpec, draw, tellable_camera
+from hibari.training.world.spec import LOOKS, ClipSpec, draw, tellable_camera
 from hibari.training.world.subjects import COLOURS, SUBJECT_BY_NAME, SUBJECTS
 
 LESSON_SEEDS = 3_500_000_000  # of held-out specs; the suites' begin at 3_000_000_000 and end below
@@ -58,10 +58,8 @@ def true_track(spec: ClipSpec, frames: int = FRAMES) -> np.ndarray:
         float32 [frames, 3]: centre x, centre y (shares of the width and height), log of the side (share of
         the shorter side).
     """
-    figure = spec.figures[0]
-    dx, dy, scale, _ = MOTION_BY_NAME[spec.motion].track(np.arange(frames) / FPS)
-    track = np.stack([figure.x + dx, figure.y + dy, np.log(SIZES[figure.size] * scale)], 1)
-    return track.astype(np.float32)
+    x, y, side, _ = spec.course(spec.figures[0], np.arange(frames) / FPS)
+    return np.stack([x, y, np.log(side)], 1).astype(np.float32)
 
 
 def lesson_spec(index: int) -> ClipSpec:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hibari.training.world import backdrops
 from hibari.training.world.motions import CAMERA_BY_NAME, MOTION_BY_NAME
-from hibari.training.world.spec import SIZES, ClipSpec, Figure
+from hibari.training.world.spec import ClipSpec, Figure
 from hibari.training.world.subjects import SUBJECT_BY_NAME, sprite
 
 FPS = 8
@@ -93,15 +93,13 @@ def _actor(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A figure's picture (premultiplied RGBA [side, side, 4]) and where it is: matrices [frames, 2, 3] that map the
     picture's pixels to the frame's."""
-    motion = MOTION_BY_NAME[spec.motion]
-    dx, dy, scale, angle = motion.track(t_s)
-    side_px = SIZES[figure.size] * min(width, height)
+    x, y, side_share, angle = spec.course(figure, t_s)
+    x, y, side_px = x * width, y * height, side_share * min(width, height)
     # Shrunk once with area averaging to the largest size it will have, so that no frame shows aliasing.
-    side = max(8, int(np.ceil(side_px * scale.max())))
+    side = max(8, int(np.ceil(side_px.max())))
     picture = _picture(figure.subject, figure.colour, side, _is_flipped(spec, figure), tint)
-    zoom = scale * side_px / side
+    zoom = side_px / side
     cos, sin = np.cos(np.radians(angle)) * zoom, np.sin(np.radians(angle)) * zoom
-    x, y = (figure.x + dx) * width, (figure.y + dy) * height
     half = (side - 1) / 2
     matrices = np.empty((len(t_s), 2, 3), np.float32)
     matrices[:, 0] = np.stack([cos, sin, x - (cos + sin) * half], 1)

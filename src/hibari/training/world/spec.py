@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from hibari.training.world import backdrops
-from hibari.training.world.motions import CAMERAS, MOTION_BY_NAME, MOTIONS
+from hibari.training.world.motions import CAMERAS, MOTION_BY_NAME, MOTIONS, Track
 from hibari.training.world.subjects import COLOURS, SUBJECT_BY_NAME, SUBJECTS
 
 WORLD_VERSION = 1
@@ -64,6 +64,12 @@ class ClipSpec:
     look: str
     phase: float
     mirrored: bool
+
+    def course(self, figure: Figure, t_s: np.ndarray) -> Track:
+        """Where a figure is over `t_s` (seconds from the clip's start): its centre's x and y as shares of the frame's
+        width and height, its side as a share of the shorter side, its angle in degrees."""
+        dx, dy, scale, angle = MOTION_BY_NAME[self.motion].track(t_s)
+        return figure.x + dx, figure.y + dy, SIZES[figure.size] * scale, angle
 
     @property
     def count(self) -> int:
