@@ -33,8 +33,9 @@ CHANNELS = 8
 BLOCK = 3 * TIME_FACTOR * SPACE_FACTOR**2
 AUTOENCODER = AutoencoderConfig(latent_channels=CHANNELS, widths=(8, 12, 16), blocks=(1, 2, 1), out_width=4)
 TRANSFORMER = TransformerConfig(
-    latent_channels=CHANNELS, text_width=TEXT_WIDTH, width=32, heads=2, blocks=2, mlp_ratio=2
-)
+    latent_channels=CHANNELS, text_width=TEXT_WIDTH, width=32, heads=2, blocks=2, mlp_ratio=2,
+    cell_width=16, cell_blocks=(1, 2),
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -265,8 +266,8 @@ def test_a_new_network_takes_the_data_for_grey_and_can_leave_that_state() -> Non
     # Walked back along its velocity, every latent comes to 0: the mean of all clips.
     torch.testing.assert_close(x0_from_velocity(latent, velocity, sigma_BF), torch.zeros_like(latent))
     (velocity - latent).square().sum().backward()
-    assert network.patch_out.weight.grad is not None
-    assert network.patch_out.weight.grad.abs().max() > 0
+    assert network.latent_out.weight.grad is not None
+    assert network.latent_out.weight.grad.abs().max() > 0
 
 
 def test_velocity_stays_finite_where_hardly_any_noise_is_left() -> None:
@@ -293,6 +294,21 @@ def test_scores_depend_on_relative_positions_only() -> None:
     for moved in (origin[1, 0, 0], origin[0, 1, 0], origin[0, 0, 1]):
         assert (moved - origin[0, 0, 0]).abs() > 1e-3, "every axis must show in the score"
     torch.testing.assert_close(turned[0].norm(dim=-1), query.norm().expand(tokens))
+
+
+def test_cells_see_across_the_borders_of_tokens_and_into_the_frames_beside() -> None:
+    network = small_transformer()
+    config = network.config
+    block = network.cells_out[0]
+    cells, level = random_like((1, 5, 4, 4, config.cell_width)), random_like((1, 5, config.width), 2)
+    touched = cells.clone()
+    touched[0, 2, 1, 1] += 1  # the cell of the first token that lies at the corner where four tokens meet
+    with torch.inference_mode():
+        change = block(touched, level) - block(cells, level)
+    moved = change[0].abs().amax(-1) > 1e-6
+    assert moved[2, 2, 2], "the token across the corner"
+    assert moved[[1, 3]].flatten(1).any(1).all()
+    assert not moved[[0, 4]].any()
 
 
 # ---------------------------------------------------------------- text encoder

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +25,7 @@ from hibari.models.mini import weights
 from hibari.models.mini.autoencoder import Autoencoder
 from hibari.models.mini.text import MAX_TOKENS, TEXT_WIDTH
 from hibari.models.mini.transformer import Transformer
-from hibari.training import autoencoder, run
+from hibari.training import autoencoder, run, transformer
 from hibari.training.autoencoder import (
     AutoencoderTask,
     averaged,
@@ -27,7 +34,7 @@ from hibari.training.autoencoder import (
     to_network,
     to_pixels,
 )
-from hibari.training.data import ShardRequest, make_shard
+from hibari.training.data import ShardRequest, coverage, make_shard
 from hibari.training.optim import Average, Muon, Optimizers, orthogonalised
 from hibari.training.recipes import (
     AUTOENCODER_RECIPES,
@@ -38,7 +45,7 @@ from hibari.training.recipes import (
 )
 from hibari.training.run import Budget, fit, learning_rate_scale, steps_made
 from hibari.training.transformer import TransformerTask
-from hibari.training.world.render import SHAPES, render
+from hibari.training.world.render import FPS, FRAMES, SHAPES, render
 from hibari.training.world.spec import draw
 
 NEVER = 1e9  # seconds between contact sheets
@@ -108,6 +115,24 @@ def test_a_muon_step_is_as_large_as_one_of_adam(shape: tuple[int, ...]) -> None:
     assert (parameter * parameter.grad).sum() < 0, "downhill"
 
 
+def _step_together(folder: Path, share: run.Share) -> None:
+    generator = torch.Generator().manual_seed(0)
+    parameters = [nn.Parameter(torch.zeros(shape)) for shape in ((24, 16), (16, 40), (32, 16, 3, 3))]
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    Muon(parameters, lr=0.5, momentum=0.95, weight_decay=0).step()
+    torch.save([parameter.detach() for parameter in parameters], folder / f"{share.rank}.pt")
+
+
+def test_processes_that_share_the_work_of_a_muon_step_all_have_its_result(tmp_path: Path) -> None:
+    run.share_out(partial(_step_together, tmp_path), 2)
+    _step_together(tmp_path, run.Share(rank=2, count=3))  # alone
+    shared, also, alone = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(3))
+    for here, there, whole in zip(shared, also, alone, strict=True):
+        assert torch.equal(here, there)
+        torch.testing.assert_close(here, whole)
+
+
 def names_of(network: nn.Module, optimizer: torch.optim.Optimizer) -> set[str]:
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     return {name for name, parameter in network.named_parameters() if id(parameter) in held}
@@ -124,7 +149,7 @@ def test_hidden_matrices_go_to_muon_and_everything_to_one_of_the_two(folder: Pat
         "blocks.1.attention.query_key_value.weight",
         "modulation.weight",
     } <= muon
-    assert {"patch_in.weight", "patch_out.weight", "text_in.weight", "text_null", "blocks.0.table"} <= adam
+    assert {"latent_in.weight", "latent_out.weight", "text_in.weight", "text_null", "blocks.0.table"} <= adam
     assert {"place.2.weight", "sigma_in.0.weight", "final_modulation.weight", "pooled_in.weight"} <= adam
     assert all(network.get_parameter(name).ndim >= 2 for name in muon)
 
@@ -219,6 +244,8 @@ def test_a_shard_is_made_once_and_always_the_same(folder: Path, tmp_path: Path) 
     assert tensors["latent"].shape == (2, 64, 9, 6, 10)
     assert tensors["text"].shape == (2, 2, MAX_TOKENS, TEXT_WIDTH)
     assert tensors["length"].shape == (2, 2)
+    assert tensors["covered"].shape == (2, 9, 6, 10)
+    assert 0 <= tensors["covered"].min() < tensors["covered"].max() <= 1
     assert (tensors["length"] > 4).all()
 
     network = fitted(folder)
@@ -238,6 +265,31 @@ def test_a_shard_is_made_once_and_always_the_same(folder: Path, tmp_path: Path) 
     make_shard(wide)
     assert wide.path.read_bytes() == content
     assert [path.name for path in tmp_path.iterdir()] == [wide.path.name]
+
+
+@pytest.mark.parametrize("seed", [5, 11])
+def test_coverage_is_the_share_of_each_cell_that_lies_in_a_figures_box(seed: int) -> None:
+    spec = draw(seed, group="single")
+    cover = coverage(spec, (6, 10))
+    assert cover.shape == (3 + FRAMES, 6, 10)
+    assert np.array_equal(cover[0], cover[3]), "the first frame fills its latent frame"
+    for frame in (0, 17, FRAMES - 1):
+        x, y, side, _ = spec.course(spec.figures[0], np.array([frame / FPS]))
+        row, col = np.mgrid[0:96, 0:160] + 0.5  # pixels of a wide clip
+        half = side[0] * 96 / 2
+        inside = (np.abs(row - y[0] * 96) <= half) & (np.abs(col - x[0] * 160) <= half)
+        of_cells = inside.reshape(6, 16, 10, 16).mean((1, 3))
+        np.testing.assert_allclose(cover[3 + frame], of_cells, atol=0.08)
+
+
+def test_errors_where_a_figure_is_count_more_while_pictures_are_learned(folder: Path) -> None:
+    def loss(weight: float, step: int) -> float:
+        torch.manual_seed(0)
+        recipe = replace(SMALL, picture_steps=1, window_share=0.0, figure_weight=weight)
+        return transformer_task(folder, recipe).loss(step)["loss"]
+
+    assert loss(1e6, 0) != pytest.approx(loss(0.0, 0), rel=1e-3)
+    assert loss(1e6, 1) == loss(0.0, 1)
 
 
 # ---------------------------------------------------------------- noise levels
@@ -274,19 +326,26 @@ def test_a_window_inside_a_clip_mostly_has_its_first_frames_given(folder: Path) 
 def test_windows_are_parts_of_clips_and_say_where_they_begin(folder: Path) -> None:
     whole = transformer_task(folder, replace(SMALL, window_share=0.0))
     parts = transformer_task(folder, replace(SMALL, window_share=1.0))
+    times = {1: 8, 2: 4, 3: 3, 5: 1}
     starts, ends = set(), set()
     for step in range(60):
-        clip, _, _, zero = whole.batch(step, np.random.default_rng(step))
-        latent, text, mask, start = parts.batch(step, np.random.default_rng(step))
+        clip, _, _, _, zero = whole.batch(step, np.random.default_rng(step))
+        latent, text, mask, _, start = parts.batch(step, np.random.default_rng(step))
         end = start + latent.shape[2]
         assert zero == 0
-        assert torch.equal(latent, clip[:, :, start:end])
-        assert len(text) == len(mask) == SMALL.batch
+        assert torch.equal(latent[: SMALL.batch], clip[:, :, start:end])
+        assert len(latent) == len(text) == len(mask) == SMALL.batch * times[end - start], "short: more clips"
         assert mask.any(1).all()
         starts.add(start)
         ends.add(end)
-    assert {0, 1, 8} <= starts <= set(range(9))
-    assert {1, 9} <= ends <= set(range(1, 10)), "from a still picture to the whole clip"
+    assert {0, 1} < starts <= set(range(9))
+    assert {1, 2, 3, 5, 9} <= ends <= set(range(1, 10)), "from a still picture on"
+
+
+def test_the_first_steps_see_pictures_only(folder: Path) -> None:
+    task = transformer_task(folder, replace(SMALL, picture_steps=3, window_share=0.0))
+    frames = [task.batch(step, np.random.default_rng(step))[0].shape[2] for step in range(5)]
+    assert frames == [1, 1, 1, 9, 9]
 
 
 def test_no_frames_are_given_where_the_recipe_wants_none(folder: Path) -> None:
@@ -294,8 +353,75 @@ def test_no_frames_are_given_where_the_recipe_wants_none(folder: Path) -> None:
     sigma = task.levels(400, 9, 0, np.random.default_rng(0))
     assert (sigma > 0).all()
     logit = torch.logit(sigma[:, 0])
-    assert logit.mean() == pytest.approx(SMALL.sigma_mean, abs=0.15)
+    assert logit.mean() == pytest.approx(SMALL.sigma_mean + math.log(9) / 2, abs=0.15)
     assert logit.std() == pytest.approx(SMALL.sigma_std, abs=0.15)
+    picture = torch.logit(task.levels(400, 1, 0, np.random.default_rng(0))[:, 0])
+    assert picture.mean() == pytest.approx(SMALL.sigma_mean, abs=0.15)
+
+
+def test_a_run_begins_with_the_weights_that_it_is_given(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    network, file = Transformer(SMALL.config), tmp_path / "earlier.safetensors"
+    weights.write(file, {"transformer": network}, torch.float32, {})
+    file.with_suffix(".json").write_text(json.dumps({"transformer": {"steps": 7}}))
+    run_folder = tmp_path / "run"
+    checkpoint = transformer.train(
+        replace(SMALL, lr=0.0, adam_lr=0.0), run_folder, folder / "autoencoder.safetensors", Budget(steps=1),
+        workers=0, sheet_every_s=NEVER, start_from=file,
+    )  # fmt: skip
+    state = torch.load(checkpoint, weights_only=True)
+    for name, parameter in network.named_parameters():
+        assert torch.equal(state["network"][name], parameter)
+        assert torch.equal(state["average"][0][name], parameter), "the average begins there too"
+    start = json.loads((run_folder / "start.json").read_text())
+    assert (start["file"], start["transformer"]) == (file.name, {"steps": 7})
+
+    other = replace(SMALL, config=replace(SMALL.config, width=32))
+    with pytest.raises(InputError, match="holds no transformer of the recipe's sizes"):
+        transformer.train(
+            other, tmp_path / "other", folder / "autoencoder.safetensors", Budget(steps=1),
+            workers=0, sheet_every_s=NEVER, start_from=file,
+        )  # fmt: skip
+
+
+ORPHAN = """
+import multiprocessing, os, time
+from hibari.training.data import end_with_parent
+
+def child(pipe):
+    end_with_parent()
+    pipe.send(os.getpid())
+    time.sleep(60)
+
+if __name__ == "__main__":
+    here, there = multiprocessing.get_context("fork").Pipe()
+    multiprocessing.get_context("fork").Process(target=child, args=(there,)).start()
+    print(here.recv(), flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_process_ends_with_the_one_that_was_killed() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    os.kill(child, 0)  # it is there
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    for _ in range(100):
+        if not is_running(child):
+            break
+        time.sleep(0.1)
+    assert not is_running(child)
+    parent.stdout.close()
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and not a zombie that nobody has asked about."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class Spoiled(Transformer):
@@ -321,7 +447,7 @@ def test_the_loss_asks_nothing_of_given_frames(folder: Path) -> None:
     assert task.loss(4) == honest
     shown, sigma_BF, start_B = network.shown
     assert (start_B == 0).all()
-    clean, _, _, _ = task.batch(4, np.random.default_rng([13, 4]))
+    clean, *_ = task.batch(4, np.random.default_rng([13, 4]))
     is_given = (sigma_BF == 0)[:, None, :, None, None].expand_as(clean)
     assert torch.equal(shown[is_given], clean[is_given])
     assert (shown - clean)[~is_given].abs().mean() > 0.1

@@ -75,8 +75,17 @@ def transformer(
     budget_steps: StepsOption = None,
     folder: FolderOption = Path("runs/transformer"),
     autoencoder: Annotated[
-        Path, typer.Option("--autoencoder", help="The autoencoder's run folder, finished or not.")
+        Path,
+        typer.Option(
+            "--autoencoder", help="The autoencoder's run folder, finished or not, or a weights file."
+        ),
     ] = Path("runs/autoencoder"),
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="A weights file whose transformer a new run begins with, e.g. what ships."
+        ),
+    ] = None,
     workers: WorkersOption = 1,
     processes: Annotated[
         int, typer.Option("--processes", min=1, help="Processes that share each batch; on a CPU, one a core.")
@@ -91,24 +100,25 @@ def transformer(
     from hibari.training.run import Budget
 
     budget = Budget(*_budget(budget_minutes, budget_steps))
-    file = autoencoder / "autoencoder.safetensors"
+    file = autoencoder if autoencoder.is_file() else autoencoder / "autoencoder.safetensors"
     if not file.exists():
         raise InvalidRequest(f"{file} is missing; run `hibari train autoencoder` first", field="autoencoder")
     prepare_torch(Settings.from_environment())
     chosen = TRANSFORMER_RECIPES[recipe.value]()
     _say_start(folder, as_json)
     path = room.train(
-        chosen, folder, file, budget, workers=workers, sheet_every_s=60 * sheet_minutes, processes=processes
-    )
+        chosen, folder, file, budget,
+        workers=workers, sheet_every_s=60 * sheet_minutes, processes=processes, start_from=start_from,
+    )  # fmt: skip
     _say_end(folder, path, as_json)
 
 
 @app.command("export")
 def export(
     out: Annotated[Path, typer.Argument(help="The weights file to write.")],
-    autoencoder: Annotated[Path, typer.Option("--autoencoder", help="Its run folder.")] = Path(
-        "runs/autoencoder"
-    ),
+    autoencoder: Annotated[
+        Path, typer.Option("--autoencoder", help="Its run folder, or a weights file.")
+    ] = Path("runs/autoencoder"),
     transformer: Annotated[Path, typer.Option("--transformer", help="Its run folder.")] = Path(
         "runs/transformer"
     ),

@@ -7,6 +7,7 @@ shape, by a process that works ahead; captions go through the text encoder at th
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ import cv2
 import numpy as np
 
 from hibari.training.world.captions import caption
-from hibari.training.world.motions import MOTION_BY_NAME
 from hibari.training.world.render import FPS, FRAMES, SHAPES, render
 from hibari.training.world.spec import ClipSpec, draw
 
@@ -54,13 +54,26 @@ def _corner(
     x, y = rng.uniform(0, width - crop_px), rng.uniform(0, height - crop_px)
     if rng.random() < near_subject:
         figure = spec.figures[int(rng.integers(len(spec.figures)))]
-        dx, dy, _, _ = MOTION_BY_NAME[spec.motion].track(np.array([frame / FPS]))
-        x = (figure.x + dx[0]) * width - crop_px / 2 + rng.uniform(-16, 16)
-        y = (figure.y + dy[0]) * height - crop_px / 2 + rng.uniform(-16, 16)
+        middle_x, middle_y, _, _ = spec.course(figure, np.array([frame / FPS]))
+        x = middle_x[0] * width - crop_px / 2 + rng.uniform(-16, 16)
+        y = middle_y[0] * height - crop_px / 2 + rng.uniform(-16, 16)
     return int(np.clip(x, 0, width - crop_px)), int(np.clip(y, 0, height - crop_px))
 
 
+def end_with_parent() -> None:
+    """See that this process ends when the one that started it does, even if that was killed."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _start_worker() -> None:
+    end_with_parent()
     os.nice(10)  # it works ahead; the training is what should not wait for a core
     cv2.setNumThreads(1)
 
@@ -116,8 +129,9 @@ class ShardRequest:
 
 
 def make_shard(request: ShardRequest) -> None:
-    """Render, encode and write one shard (unless it is there): float16 `latent` [clips, C, F, H, W] and the text
-    encoder's `text` [clips, captions, L, D] with `length` [clips, captions]."""
+    """Render, encode and write one shard (unless it is there): float16 `latent` [clips, C, F, H, W], what the figures
+    cover of it, `covered` [clips, F, H, W], and the text encoder's `text` [clips, captions, L, D] with `length` [clips,
+    captions]."""
     if request.path.exists():
         return
     # Here, not above: a process that only renders crops needs none of these.
@@ -140,11 +154,14 @@ def make_shard(request: ShardRequest) -> None:
     latent = torch.empty(
         request.clips, network.config.latent_channels, latent_frames, *cells, dtype=torch.float16
     )
+    covered = torch.empty(request.clips, latent_frames, *cells, dtype=torch.float16)
     with torch.inference_mode():
         for index, seed in enumerate(request.seeds):
             spec = draw(seed)
             clip = to_network(render(spec, width=width, height=height)[None])
             latent[index] = network.encode(clip)[0].half()
+            share = coverage(spec, cells).reshape(-1, TIME_FACTOR, *cells).mean(1)
+            covered[index] = torch.from_numpy(share)
             words += [caption(spec, 1000 * seed + k) for k in range(request.captions)]
         encoder = _text_encoder()
         text = torch.zeros(len(words), MAX_TOKENS, TEXT_WIDTH, dtype=torch.float16)
@@ -159,12 +176,35 @@ def make_shard(request: ShardRequest) -> None:
     per_clip = (request.clips, request.captions)
     tensors = {
         "latent": latent,
+        "covered": covered,
         "text": text.unflatten(0, per_clip),
         "length": length.unflatten(0, per_clip),
     }
     part = request.path.with_suffix(".part")
     save_file(tensors, part)
     part.replace(request.path)
+
+
+def coverage(spec: ClipSpec, cells: tuple[int, int]) -> np.ndarray:
+    """How much of each cell of a grid of (rows, columns) the figures' boxes cover, 0 to 1: float32 [3 + FRAMES, rows,
+    columns], the first frame four times, as the autoencoder has it."""
+    frame = np.maximum(np.arange(-3, FRAMES), 0)
+    rows, cols = cells
+    out = np.zeros((len(frame), rows, cols), np.float32)
+    for figure in spec.figures:
+        x, y, side, _ = spec.course(figure, frame / FPS)
+        side_cells = side * min(cells)
+        down = _overlap(y * rows, side_cells, rows)
+        across = _overlap(x * cols, side_cells, cols)
+        out = np.maximum(out, down[:, :, None] * across[:, None, :])
+    return out
+
+
+def _overlap(middle: np.ndarray, side: np.ndarray, cells: int) -> np.ndarray:
+    """[frames, cells]: how much of each of the unit intervals 0..1, 1..2, ... lies within side / 2 of the middle."""
+    low, high = (middle - side / 2)[:, None], (middle + side / 2)[:, None]
+    edge = np.arange(cells)
+    return np.clip(np.minimum(high, edge + 1) - np.maximum(low, edge), 0, 1).astype(np.float32)
 
 
 _encoder: list[Any] = []  # loaded once a process

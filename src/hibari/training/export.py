@@ -22,7 +22,8 @@ def export(
     """Write the shipped weights file from two runs, finished or not, and what the card says of its making beside it.
 
     Args:
-        autoencoder_run, transformer_run: folders of `hibari train`.
+        autoencoder_run, transformer_run: folders of `hibari train`, or a weights file with its card, whose network is
+            kept as it is.
         out: the weights file, e.g. hibari-mini.safetensors.
         average: which of the transformer's weight averages; the last is the slowest.
         trained_by: the machine, in words.
@@ -62,6 +63,9 @@ def export(
 
 def _run(folder: Path, name: str, average: int) -> tuple[weights.Network, dict[str, Any]]:
     """A run's network with its averaged weights, and what the card says of the run."""
+    if folder.is_file():
+        card = json.loads(folder.with_suffix(".json").read_text())
+        return weights.read(folder)[name], card[name]
     checkpoint = folder / "checkpoint.pt"
     if not checkpoint.exists():
         raise InputError(f"{checkpoint} is missing: that run has not saved anything yet")
@@ -76,6 +80,8 @@ def _run(folder: Path, name: str, average: int) -> tuple[weights.Network, dict[s
         "minutes": round(state["elapsed_s"] / 60, 1),
         "last_figures": json.loads(log[-1]) if log else {},
     }
+    if (start := folder / "start.json").exists():
+        facts["started_from"] = json.loads(start.read_text())
     return network, facts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 
 def orthogonalised(gradient: Tensor, iterations: int = 5) -> Tensor:
@@ -44,19 +44,39 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """One update of every parameter that has a gradient."""
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                buffer = state["momentum"]
-                buffer.lerp_(parameter.grad, 1 - group["momentum"])
-                nesterov = parameter.grad.lerp(buffer, group["momentum"])
-                matrix = nesterov.reshape(nesterov.shape[0], -1)
-                update = orthogonalised(matrix).reshape(parameter.shape)
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            matrices = [self._direction(parameter, group["momentum"]) for parameter in parameters]
+            for parameter, update in zip(parameters, _orthogonalised_together(matrices), strict=True):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(update, alpha=-0.2 * max(matrix.shape) ** 0.5 * group["lr"])
+                alpha = -0.2 * max(update.shape) ** 0.5 * group["lr"]
+                parameter.add_(update.reshape(parameter.shape), alpha=alpha)
+
+    def _direction(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        """Nesterov's momentum of a parameter, as a matrix."""
+        gradient = parameter.grad
+        assert gradient is not None
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        buffer = state["momentum"]
+        buffer.lerp_(gradient, 1 - momentum)
+        return gradient.lerp(buffer, momentum).flatten(1)
+
+
+def _orthogonalised_together(matrices: list[Tensor]) -> list[Tensor]:
+    """Each matrix orthogonalised; where processes share a run, each does a part of them for all."""
+    if not distributed.is_initialized():
+        return [orthogonalised(matrix) for matrix in matrices]
+    rank, count = distributed.get_rank(), distributed.get_world_size()
+    flat = torch.zeros(sum(matrix.numel() for matrix in matrices))
+    updates = [
+        part.view_as(matrix)
+        for part, matrix in zip(flat.split([m.numel() for m in matrices]), matrices, strict=True)
+    ]
+    for matrix, update in list(zip(matrices, updates, strict=True))[rank::count]:
+        update.copy_(orthogonalised(matrix))
+    distributed.all_reduce(flat)
+    return updates
 
 
 class Optimizers:

@@ -45,14 +45,20 @@ class TransformerRecipe:
 
     Attributes:
         config: its sizes.
-        batch: clips a step, all of one shape.
+        batch: clips a step, all of one shape; a step with short windows takes more of them.
+        most_clips: at most so many times `batch`, where windows are short.
         lr, adam_lr, weight_decay: at full rate, for matrices and for the rest.
         caption_dropout: share of the captions that are replaced by the empty prompt.
         given_share: share of the clips in which some latent frames are given (sigma 0).
-        window_share: share of the steps with a part of a clip, from its beginning (down to a still picture) or
-            from inside.
+        picture_steps: the first steps see single latent frames only: what things look like is learned from many
+            pictures for the price of one clip.
+        figure_weight: in those steps, by how much more an error counts where a figure is: a small part of the picture,
+            and most of what is asked for. Not later: it makes a doubtful cell lean towards the figure.
+        window_share: share of the later steps with a part of a clip, from its beginning or from inside.
+        window_frames: lengths of such parts in latent frames.
         sigma_floor: errors at lower noise levels weigh no more than x0's error does at this one.
-        sigma_mean, sigma_std: of the normal distribution whose logistic is a clip's noise level.
+        sigma_mean, sigma_std: of the normal distribution whose logistic is a picture's noise level. For F frames
+            the mean is log(F) / 2 higher: frames repeat each other, so more noise leaves as much to be seen.
         shard_clips: clips a shard of the latent cache.
         shards_at_start, steps_per_shard, shards: step n may draw from the first shards_at_start + n / steps_per_shard
             shards, `shards` at most: training starts at once and fresh clips keep coming.
@@ -62,12 +68,16 @@ class TransformerRecipe:
 
     config: TransformerConfig
     batch: int
+    most_clips: int
     lr: float
     adam_lr: float
     weight_decay: float
     caption_dropout: float
     given_share: float
+    picture_steps: int
+    figure_weight: float
     window_share: float
+    window_frames: tuple[int, ...]
     sigma_floor: float
     sigma_mean: float
     sigma_std: float
@@ -115,22 +125,33 @@ def transformer_mini() -> TransformerRecipe:
     """What ships."""
     return TransformerRecipe(
         config=TransformerConfig(
-            latent_channels=64, text_width=384, width=256, heads=4, blocks=6, mlp_ratio=4
+            latent_channels=64,
+            text_width=384,
+            width=256,
+            heads=4,
+            blocks=6,
+            mlp_ratio=4,
+            cell_width=128,
+            cell_blocks=(1, 2),
         ),
-        batch=32,
+        batch=16,
+        most_clips=8,
         lr=4e-3,
         adam_lr=2e-3,
         weight_decay=0.01,
         caption_dropout=0.1,
         given_share=0.2,
-        window_share=0.15,
+        picture_steps=1800,
+        figure_weight=2.0,
+        window_share=0.5,
+        window_frames=(1, 2, 3, 5),
         sigma_floor=0.25,
-        sigma_mean=0.7,
-        sigma_std=1.0,
+        sigma_mean=0.8,
+        sigma_std=1.2,
         shard_clips=256,
-        shards_at_start=4,
-        steps_per_shard=20,
-        shards=64,
+        shards_at_start=20,
+        steps_per_shard=30,
+        shards=96,
         captions=2,
         decays=(0.99, 0.997),
     )
@@ -141,9 +162,17 @@ def transformer_tiny() -> TransformerRecipe:
     return replace(
         transformer_mini(),
         config=TransformerConfig(
-            latent_channels=64, text_width=384, width=64, heads=2, blocks=2, mlp_ratio=2
+            latent_channels=64,
+            text_width=384,
+            width=64,
+            heads=2,
+            blocks=2,
+            mlp_ratio=2,
+            cell_width=16,
+            cell_blocks=(1, 1),
         ),
         batch=8,
+        picture_steps=0,
         shard_clips=16,
         shards_at_start=2,
         steps_per_shard=1000,

@@ -7,6 +7,7 @@ with the same bits whether or not it was interrupted; a budget in minutes ties t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import time
@@ -22,6 +23,7 @@ from PIL import Image
 from torch import distributed, nn
 
 from hibari.contracts import InputError
+from hibari.training.data import end_with_parent
 from hibari.training.optim import Average, Optimizers
 
 LOG_EVERY = 20  # steps
@@ -90,7 +92,8 @@ class Share:
 def share_out(work: Callable[[Share], None], processes: int) -> None:
     """Run `work` in so many processes that average their gradients in `fit`; returns when all are done.
 
-    `work` must be picklable. The first process writes; an error in any of them ends all.
+    `work` must be picklable. The first process writes; an error in any of them ends all, and so does the end of this
+    process, however it comes.
     """
     if processes == 1:
         work(Share())
@@ -99,6 +102,7 @@ def share_out(work: Callable[[Share], None], processes: int) -> None:
 
 
 def _join(rank: int, count: int, port: int, work: Callable[[Share], None]) -> None:
+    end_with_parent()
     torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=count, timeout=timedelta(hours=1)
@@ -214,6 +218,18 @@ def check_recipe(folder: Path, recipe: Any) -> None:
         raise InputError(
             f"{folder} holds a run of another recipe (see {path}); give another folder or remove it"
         )
+
+
+def record_start(folder: Path, start_from: Path) -> None:
+    """Write `start.json`: the weights file that a run begins with, and the steps and minutes that its card tells."""
+    card_path = start_from.with_suffix(".json")
+    card = json.loads(card_path.read_text()) if card_path.exists() else {}
+    facts = {
+        "file": start_from.name,
+        "sha256": hashlib.sha256(start_from.read_bytes()).hexdigest(),
+        "transformer": card.get("transformer", "unknown: the file has no card"),
+    }
+    (folder / "start.json").write_text(json.dumps(facts, indent=2, sort_keys=True))
 
 
 def _save(task: Task, path: Path, step: int, elapsed_s: float) -> None:

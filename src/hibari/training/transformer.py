@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hibari.contracts import InputError
 from hibari.diffusion.convention import interpolate, velocity_target
 from hibari.diffusion.guidance import guide
 from hibari.diffusion.sampler import sample
@@ -21,7 +24,7 @@ from hibari.training.autoencoder import averaged, to_pixels
 from hibari.training.data import ShardRequest, Shards
 from hibari.training.optim import Average, Optimizers
 from hibari.training.recipes import TransformerRecipe
-from hibari.training.run import Budget, Share, check_recipe, fit, share_out
+from hibari.training.run import Budget, Share, check_recipe, fit, record_start, share_out
 
 SHEET_PROMPTS = (
     "a red balloon rises over the sea at sunset",
@@ -37,6 +40,23 @@ SHEET_PROMPTS = (
     "an elephant walks to the right on a farm, black and white",
     "a cat to the left of a dog in the park",
 )
+
+
+class Batch(NamedTuple):
+    """What a step learns from.
+
+    Attributes:
+        latent: [B, C, F, H, W].
+        text, mask: features [B, L, D] of the captions, and which of them are there [B, L].
+        covered: how much of each cell the figures cover, 0 to 1, [B, F, H, W].
+        start: where in their clips these latents begin.
+    """
+
+    latent: Tensor
+    text: Tensor
+    mask: Tensor
+    covered: Tensor
+    start: int
 
 
 class TransformerTask:
@@ -57,7 +77,9 @@ class TransformerTask:
         self.network = network
         self.optimizers = Optimizers(
             network, lr=recipe.lr, adam_lr=recipe.adam_lr, weight_decay=recipe.weight_decay,
-            adam_for=("patch_in", "patch_out", "place", "text_in", "pooled_in", "sigma_in", "final"),
+            adam_for=(
+                "latent_in", "latent_out", "place", "text_in", "pooled_in", "sigma_in", "final",
+            ),
         )  # fmt: skip
         self.average = Average(network, recipe.decays)
         self._autoencoder = autoencoder
@@ -71,36 +93,51 @@ class TransformerTask:
             requests, workers=workers if share.rank == 0 else 0, made_elsewhere=share.rank > 0
         )
 
-    def batch(self, step: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor, int]:
-        """Latents [B, C, F, H, W], text features [B, L, D] and mask [B, L] of a step, and where in their clips these
-        latents begin."""
+    def batch(self, step: int, rng: np.random.Generator) -> Batch:
+        """What step `step` sees, the same for all who share it."""
         recipe = self.recipe
         shards = self._shards.first(recipe.shards_at_start + step // recipe.steps_per_shard)
         shape = shards[int(rng.integers(len(shards)))]["latent"].shape[-2:]
         alike = [shard for shard in shards if shard["latent"].shape[-2:] == shape]
-        latents, texts, lengths = [], [], []
-        for _ in range(recipe.batch):
+        whole = shards[0]["latent"].shape[2]
+        start, stop = self.window(step, whole, rng)
+        latents, covers, texts, lengths = [], [], [], []
+        for _ in range(recipe.batch * min(recipe.most_clips, whole // (stop - start))):
             shard = alike[int(rng.integers(len(alike)))]
             clip, words = int(rng.integers(recipe.shard_clips)), int(rng.integers(recipe.captions))
-            latents.append(shard["latent"][clip])
+            latents.append(shard["latent"][clip, :, start:stop])
+            covers.append(shard["covered"][clip, start:stop])
             texts.append(shard["text"][clip, words])
             lengths.append(shard["length"][clip, words])
-        latent = torch.stack(latents).float()
-        start = 0
-        if rng.random() < recipe.window_share:
-            frames = latent.shape[2]
-            start = int(rng.integers(frames)) if rng.random() < 0.5 else 0
-            latent = latent[:, :, start : int(rng.integers(start + 1, frames + 1))]
         length = torch.stack(lengths)
         longest = int(length.max())
-        mask = torch.arange(longest) < length[:, None]
-        return latent, torch.stack(texts)[:, :longest].float(), mask, start
+        return Batch(
+            latent=torch.stack(latents).float(),
+            text=torch.stack(texts)[:, :longest].float(),
+            mask=torch.arange(longest) < length[:, None],
+            covered=torch.stack(covers).float(),
+            start=start,
+        )
+
+    def window(self, step: int, frames: int, rng: np.random.Generator) -> tuple[int, int]:
+        """Which of its clips' latent frames a step sees, from and to. Half of the parts of clips begin where the clip
+        does."""
+        recipe = self.recipe
+        is_part, from_inside = rng.random() < recipe.window_share, rng.random() < 0.5
+        count, place = int(rng.choice(recipe.window_frames)), rng.random()
+        if step < recipe.picture_steps:
+            is_part, count = True, 1
+        if not is_part:
+            return 0, frames
+        start = int(place * (frames - count + 1)) if from_inside else 0
+        return start, start + count
 
     def levels(self, clips: int, frames: int, start: int, rng: np.random.Generator) -> Tensor:
         """sigma_BF: a level a clip, and 0 for given frames in some: at the start, the end, both, or anywhere. A window
         that begins inside its clip nearly always has its first frames given, as it has in a long clip."""
         recipe = self.recipe
-        logit = torch.from_numpy(rng.normal(recipe.sigma_mean, recipe.sigma_std, clips)).float()
+        mean = recipe.sigma_mean + 0.5 * math.log(frames)
+        logit = torch.from_numpy(rng.normal(mean, recipe.sigma_std, clips)).float()
         sigma_BF = torch.sigmoid(logit)[:, None].repeat(1, frames)
         for row in sigma_BF:
             if frames < 2 or rng.random() >= (0.8 if start else recipe.given_share):
@@ -121,19 +158,23 @@ class TransformerTask:
     def loss(self, step: int) -> dict[str, float]:
         """See `run.Task`."""
         rng = np.random.default_rng([13, step])
-        latent, text, mask, start = self.batch(step, rng)
+        latent, text, mask, covered, start = self.batch(step, rng)
         mask = mask & torch.from_numpy(rng.random((len(mask), 1)) >= self.recipe.caption_dropout)
         sigma_BF = self.levels(len(latent), latent.shape[2], start, rng)
         noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(step))
-        latent, noise, sigma_BF, text, mask = (t[self._rows] for t in (latent, noise, sigma_BF, text, mask))
+        whole = (latent, noise, sigma_BF, text, mask, covered)
+        latent, noise, sigma_BF, text, mask, covered = (t[self._rows] for t in whole)
         start_B = torch.full((len(latent),), start)
         velocity = self.network(interpolate(latent, noise, sigma_BF), sigma_BF, text, mask, start_B)
         asked = (sigma_BF > 0)[:, None, :, None, None]
         # The network's own answer is x0, and the velocity's error is that of x0 over sigma: unbounded weight on levels
         # at which nothing is left to decide.
         weight = (sigma_BF / sigma_BF.clamp(min=self.recipe.sigma_floor))[:, None, :, None, None]
-        error = ((velocity - velocity_target(latent, noise)) * weight).square() * asked
-        loss = error.sum() / (asked.sum() * error[0, :, 0].numel())
+        error = ((velocity - velocity_target(latent, noise)) * weight).square()
+        share = asked.expand_as(error)
+        if step < self.recipe.picture_steps:
+            share = share * (1 + self.recipe.figure_weight * covered[:, None])
+        loss = (error * share).sum() / share.sum()
         loss.backward()
         return {"loss": loss.item()}
 
@@ -177,14 +218,27 @@ def train(
     workers: int,
     sheet_every_s: float,
     processes: int = 1,
+    start_from: Path | None = None,
 ) -> Path:
     """Fit a transformer in `folder` on the latents of the `autoencoder` file, going on from what is there.
 
+    Args:
+        start_from: a weights file whose transformer a new run begins with; the run's `start.json` says which.
+
     Returns:
         Its checkpoint, from which `export` makes what ships.
+
+    Raises:
+        InputError: if the folder belongs to another recipe, or `start_from` has no transformer of these sizes.
     """
     check_recipe(folder, recipe)
-    work = partial(_work, recipe, folder, autoencoder, budget, workers=workers, sheet_every_s=sheet_every_s)
+    if start_from is not None and not (folder / "checkpoint.pt").exists():
+        _started(recipe, start_from)  # refused here, before any process starts
+        record_start(folder, start_from)
+    work = partial(
+        _work, recipe, folder, autoencoder, budget,
+        workers=workers, sheet_every_s=sheet_every_s, start_from=start_from,
+    )  # fmt: skip
     share_out(work, processes)
     return folder / "checkpoint.pt"
 
@@ -198,8 +252,21 @@ def _work(
     *,
     workers: int,
     sheet_every_s: float,
+    start_from: Path | None,
 ) -> None:
     torch.manual_seed(0)
-    network = Transformer(recipe.config)
+    network = _started(recipe, start_from)
     task = TransformerTask(recipe, network, autoencoder, folder / "shards", workers=workers, share=share)
     fit(task, folder, budget, recipe, sheet_every_s=sheet_every_s)
+
+
+def _started(recipe: TransformerRecipe, start_from: Path | None) -> Transformer:
+    """The network as a new run begins with it."""
+    if start_from is None:
+        return Transformer(recipe.config)
+    network = weights.read(start_from).get("transformer")
+    if not isinstance(network, Transformer) or network.config != recipe.config:
+        raise InputError(
+            f"{start_from} holds no transformer of the recipe's sizes ({recipe.config}); give another file or recipe"
+        )
+    return network.train().requires_grad_(True)

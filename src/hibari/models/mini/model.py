@@ -96,7 +96,7 @@ class Mini:
         config = self._transformer.config
         tokens, cells = frames * height * width // PATCH**2, frames * height * width
         per_token = config.width * (2 * config.mlp_ratio + 8)
-        per_cell = 12 * config.latent_channels
+        per_cell = 12 * config.latent_channels + 8 * config.cell_width
         pixels = TIME_FACTOR * height * width * SPACE_FACTOR**2
         return Footprint(
             weights=self._weights_bytes,

@@ -1,9 +1,11 @@
 """The diffusion transformer of hibari-mini.
 
-Tokens are 2x2 patches of latents. Each block attends over all tokens of the clip, then to the words of the prompt,
-then thinks token by token; noise level (per latent frame) and the prompt's mean modulate it. Positions are rotary in
-(frame, row, column); a learned map of the place in the picture and a mark for a clip's first frame say what relative
-positions cannot.
+Shaped like a U: convolutions over the cells of the latent, a transformer over tokens of 2x2 cells, and convolutions
+over cells again, which also see what the first ones saw (Hoogeboom et al., "Simple diffusion", 2023). So no token has
+to carry detail, and no border between tokens shows. Each of the transformer's blocks attends over all tokens of the
+clip, then to the words of the prompt, then thinks token by token; noise level (per latent frame) and the prompt's
+mean modulate it. Positions are rotary in (frame, row, column); a learned map of the place in the picture and a mark
+for a clip's first frame say what relative positions cannot.
 
 Inside, the network says what the clean latent is, and the velocity follows: (x - x0) / sigma. A token holds as many
 numbers as the network is wide, so answering with the velocity itself would fill the width with noise to be carried
@@ -38,6 +40,8 @@ class TransformerConfig:
         heads: N; D / N is the head width, a multiple of 8.
         blocks: how many.
         mlp_ratio: hidden width of the MLP over D.
+        cell_width: R, channels of the convolutions over cells.
+        cell_blocks: how many residual blocks of them stand before and after the transformer.
     """
 
     latent_channels: int
@@ -46,6 +50,8 @@ class TransformerConfig:
     heads: int
     blocks: int
     mlp_ratio: int
+    cell_width: int
+    cell_blocks: tuple[int, int]
 
 
 def norm(x: Tensor) -> Tensor:
@@ -167,6 +173,46 @@ class Block(nn.Module):
         return torch.addcmul(x_BFPD, 1 + gate_m, self.mlp_out(h))
 
 
+class Convolution(nn.Conv2d):
+    """3x3 over pictures whose channels come last, as norms and linear layers want them."""
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__(width_in, width_out, 3, padding=1)
+
+    def forward(self, x_BFHWC: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """[B, F, H, W, C] to the same with its own width."""
+        x = super().forward(x_BFHWC.flatten(0, 1).permute(0, 3, 1, 2))
+        return x.permute(0, 2, 3, 1).unflatten(0, x_BFHWC.shape[:2])
+
+
+class CellBlock(nn.Module):
+    """Residual block over cells: two 3x3 convolutions, with the frames before and after mixed in between; the noise
+    level and the prompt modulate it."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width = config.cell_width
+        self.modulation = nn.Linear(config.width, 2 * width)
+        self.conv_in = Convolution(width, width)
+        self.neighbours = nn.Linear(2 * width, width, bias=False)
+        self.conv_out = Convolution(width, width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+        nn.init.zeros_(self.neighbours.weight)
+        nn.init.zeros_(self.conv_out.weight)
+        nn.init.zeros_(self.conv_out.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, x_BFHWR: Tensor, level_BFD: Tensor) -> Tensor:
+        """[B, F, H, W, R] to the same."""
+        shift, scale = self.modulation(level_BFD)[:, :, None, None].chunk(2, -1)
+        h = F.silu(self.conv_in(F.silu(modulate(x_BFHWR, shift, scale))))
+        if h.shape[1] > 1:
+            none = torch.zeros_like(h[:, :1])
+            before, after = torch.cat([none, h[:, :-1]], 1), torch.cat([h[:, 1:], none], 1)
+            h = h + self.neighbours(torch.cat([before, after], -1))
+        return x_BFHWR + self.conv_out(h)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Words:
     """A batch of prompts as the transformer has read them.
@@ -188,7 +234,9 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
-        width, patch = config.width, config.latent_channels * PATCH**2
+        width, patch = config.width, config.cell_width * PATCH**2
+        self.latent_in = Convolution(config.latent_channels, config.cell_width)
+        self.cells_in = nn.ModuleList(CellBlock(config) for _ in range(config.cell_blocks[0]))
         self.patch_in = nn.Linear(patch, width)
         self.place = nn.Sequential(nn.Linear(8, width), nn.SiLU(), nn.Linear(width, width))
         self.first = nn.Parameter(torch.zeros(width))
@@ -200,9 +248,11 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.final_modulation = nn.Linear(width, 2 * width)
         self.patch_out = nn.Linear(width, patch)
-        for layer in (self.modulation, self.final_modulation, self.patch_out):
+        self.cells_out = nn.ModuleList(CellBlock(config) for _ in range(config.cell_blocks[1]))
+        self.latent_out = Convolution(config.cell_width, config.latent_channels)
+        for layer in (self.modulation, self.final_modulation, self.latent_out):
             nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(
         self, latent_BCFHW: Tensor, sigma_BF: Tensor, text_BLD: Tensor, mask_BL: Tensor, start_B: Tensor
@@ -234,12 +284,15 @@ class Transformer(nn.Module):
         """As `forward`, with a prompt that has been read."""
         _, _, frames, height, width = latent_BCFHW.shape
         rows, cols = height // PATCH, width // PATCH
-        x = self.patch_in(rearrange(latent_BCFHW, "b c f (h p) (w q) -> b f (h w) (c p q)", p=PATCH, q=PATCH))
+        level_BFD = F.silu(self.sigma_in(fourier(sigma_BF).to(latent_BCFHW)) + words.pooled_BD[:, None])
+        cells = self.latent_in(rearrange(latent_BCFHW, "b c f h w -> b f h w c"))
+        for block in self.cells_in:
+            cells = block(cells, level_BFD)
+
+        x = self.patch_in(rearrange(norm(cells), "b f (h p) (w q) r -> b f (h w) (p q r)", p=PATCH, q=PATCH))
         is_first_BF = (start_B[:, None] + torch.arange(frames, device=x.device)) == 0
         x = x + self.place(places(rows, cols).to(x))
         x = x + is_first_BF.to(x)[:, :, None, None] * self.first
-
-        level_BFD = F.silu(self.sigma_in(fourier(sigma_BF).to(x)) + words.pooled_BD[:, None])
         modulation = self.modulation(level_BFD).unflatten(-1, (6, -1))
         cos, sin = rotary_table(frames, rows, cols, self.config.width // self.config.heads)
         for block, keys_values in zip(self.blocks, words.keys_values, strict=True):
@@ -247,7 +300,10 @@ class Transformer(nn.Module):
 
         shift, scale = self.final_modulation(level_BFD)[:, :, None].chunk(2, -1)
         x = self.patch_out(modulate(x, shift, scale))
-        x0_BCFHW = rearrange(x, "b f (h w) (c p q) -> b c f (h p) (w q)", h=rows, p=PATCH, q=PATCH)
+        cells = cells + rearrange(x, "b f (h w) (p q r) -> b f (h p) (w q) r", h=rows, p=PATCH, q=PATCH)
+        for block in self.cells_out:
+            cells = block(cells, level_BFD)
+        x0_BCFHW = rearrange(self.latent_out(F.silu(norm(cells))), "b f h w c -> b c f h w")
         return (latent_BCFHW - x0_BCFHW) / sigma_BF.clamp(min=MIN_SIGMA)[:, None, :, None, None]
 
 

@@ -25,7 +25,7 @@ from hibari.models.mini.transformer import Transformer, TransformerConfig
 
 FOLDER = Path(__file__).parent / "weights"
 MANIFEST = "manifest.json"
-FORMAT = "hibari-mini/2"  # 1 answered with the velocity where 2 answers with x0: same shapes, another meaning
+FORMAT = "hibari-mini/4"  # 1 answered with the velocity, 2 with x0, 3 and 4 refine it cell by cell
 
 
 def write(path: Path, networks: Mapping[str, Network], dtype: torch.dtype, about: Mapping[str, str]) -> str:
