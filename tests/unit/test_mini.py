@@ -21,6 +21,7 @@ from hibari import catalog
 from hibari.contracts import GenerationRequest, WeightsError
 from hibari.diffusion.convention import x0_from_velocity
 from hibari.engine import generate, preview_image
+from hibari.models import manifest
 from hibari.models.mini import weights
 from hibari.models.mini.autoencoder import SPACE_FACTOR, TIME_FACTOR, Autoencoder, AutoencoderConfig
 from hibari.models.mini.model import PREVIEW_PX, Mini
@@ -373,7 +374,7 @@ def test_weights_come_back_as_they_were_in_half_precision(written: Path) -> None
 
 
 def test_saving_says_the_hash_that_checking_finds(written: Path) -> None:
-    digest = weights.check(written)
+    digest = manifest.check(written)
     assert len(digest) == 64
     other = written.with_name("other.safetensors")
     weights.ship(other, small_networks(), {"recipe": "another"})
@@ -381,7 +382,7 @@ def test_saving_says_the_hash_that_checking_finds(written: Path) -> None:
         "other.safetensors",
         "small.safetensors",
     ]
-    assert weights.check(written) == digest
+    assert manifest.check(written) == digest
 
 
 def test_one_flipped_byte_is_refused(written: Path) -> None:
@@ -389,28 +390,28 @@ def test_one_flipped_byte_is_refused(written: Path) -> None:
     content[len(content) // 2] ^= 1
     written.write_bytes(content)
     with pytest.raises(WeightsError, match="are damaged") as caught:
-        weights.check(written)
+        manifest.check(written)
     assert caught.value.exit_code == 2
 
 
 def test_missing_weights_and_files_that_nobody_listed_are_refused(written: Path) -> None:
     with pytest.raises(WeightsError, match="are missing; install hibari again"):
-        weights.check(written.with_name("gone.safetensors"))
+        manifest.check(written.with_name("gone.safetensors"))
     stranger = written.with_name("stranger.safetensors")
     stranger.write_bytes(written.read_bytes())
     with pytest.raises(WeightsError, match=r"not listed in manifest\.json.*small\.safetensors"):
-        weights.check(stranger)
+        manifest.check(stranger)
 
 
 @pytest.mark.parametrize("content", [None, "", "{"])
 def test_a_lost_or_damaged_manifest_is_the_users_error(content: str | None, written: Path) -> None:
-    manifest = written.parent / weights.MANIFEST
+    listed = written.parent / manifest.MANIFEST
     if content is None:
-        manifest.unlink()
+        listed.unlink()
     else:
-        manifest.write_text(content)
+        listed.write_text(content)
     with pytest.raises(WeightsError, match=r"manifest\.json"):
-        weights.check(written)
+        manifest.check(written)
 
 
 def _without(tensors: dict[str, Tensor]) -> None:
@@ -565,7 +566,7 @@ def test_shipped_weights_make_what_is_asked_for(seconds: float, frames: int, shi
     assert made.std() > 10, "a picture is not one colour"
     other = frames_of(shipped, resolved(shipped, "a whale swims underwater", seconds=seconds, steps=3))
     assert np.abs(made.astype(int) - other).mean() > 5, "another prompt makes another picture"
-    assert clip.recipe.weights_sha256 == weights.check(weights.FOLDER / "hibari-mini.safetensors")
+    assert clip.recipe.weights_sha256 == manifest.check(weights.FOLDER / "hibari-mini.safetensors")
 
 
 def test_shipped_weights_fit_the_catalog(shipped: Model) -> None:
@@ -573,17 +574,17 @@ def test_shipped_weights_fit_the_catalog(shipped: Model) -> None:
 
 
 def test_a_damaged_copy_of_the_shipped_weights_is_refused(tmp_path: Path) -> None:
-    for name in ("hibari-mini.safetensors", weights.MANIFEST):
+    for name in ("hibari-mini.safetensors", manifest.MANIFEST):
         (tmp_path / name).write_bytes((weights.FOLDER / name).read_bytes())
     copy = tmp_path / "hibari-mini.safetensors"
-    weights.check(copy)
+    manifest.check(copy)
     with copy.open("r+b") as file:
         file.seek(-100, 2)
         byte = file.read(1)[0]
         file.seek(-100, 2)
         file.write(bytes([byte ^ 255]))
     with pytest.raises(WeightsError, match="are damaged") as caught:
-        weights.check(copy)
+        manifest.check(copy)
     assert caught.value.exit_code == 2
 
 

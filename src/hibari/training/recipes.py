@@ -141,7 +141,7 @@ def transformer_mini() -> TransformerRecipe:
         weight_decay=0.01,
         caption_dropout=0.1,
         given_share=0.2,
-        picture_steps=1800,
+        picture_steps=1300,
         figure_weight=2.0,
         window_share=0.5,
         window_frames=(1, 2, 3, 5),
@@ -151,7 +151,7 @@ def transformer_mini() -> TransformerRecipe:
         shard_clips=256,
         shards_at_start=20,
         steps_per_shard=30,
-        shards=96,
+        shards=64,
         captions=2,
         decays=(0.99, 0.997),
     )

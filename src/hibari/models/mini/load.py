@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from hibari.contracts import ModelSpec
+from hibari.models import manifest
 from hibari.models.mini import weights
 from hibari.models.mini.model import Mini
 
@@ -17,6 +18,6 @@ def load(spec: ModelSpec, *, device: torch.device) -> Mini:
     """
     assert spec.weights is not None, "hibari-mini has a weights file"
     path = weights.FOLDER / spec.weights
-    digest = weights.check(path)
+    digest = manifest.check(path)
     autoencoder, transformer = weights.load(path)
     return Mini(spec, autoencoder, transformer, weights_sha256=digest, device=device)

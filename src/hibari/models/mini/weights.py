@@ -1,13 +1,11 @@
 """Weights files of hibari-mini's networks: safetensors, both directions, strict.
 
 A file's metadata holds the sizes of the networks in it, so that it says itself what it fits. The shipped file is in
-float16, and its hash stands in `weights/manifest.json`, so that a damaged file is refused before anything is computed
-from it.
+float16, and its hash stands in the manifest beside it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -20,23 +18,20 @@ from safetensors.torch import save_file
 from torch import nn
 
 from hibari.contracts import WeightsError
+from hibari.models import manifest
 from hibari.models.mini.autoencoder import Autoencoder, AutoencoderConfig
 from hibari.models.mini.transformer import Transformer, TransformerConfig
 
 FOLDER = Path(__file__).parent / "weights"
-MANIFEST = "manifest.json"
 FORMAT = "hibari-mini/4"  # 1 answered with the velocity, 2 with x0, 3 and 4 refine it cell by cell
 
 
-def write(path: Path, networks: Mapping[str, Network], dtype: torch.dtype, about: Mapping[str, str]) -> str:
+def write(path: Path, networks: Mapping[str, Network], dtype: torch.dtype, about: Mapping[str, str]) -> None:
     """Write networks to one file, aside and then renamed.
 
     Args:
         networks: by the names in `NETWORKS`.
         about: what else the metadata should say (recipe, commit, ...).
-
-    Returns:
-        The file's sha256.
     """
     tensors = {
         f"{name}.{key}": value.detach().to(dtype).contiguous()
@@ -49,42 +44,12 @@ def write(path: Path, networks: Mapping[str, Network], dtype: torch.dtype, about
     save_file(tensors, part, metadata={"format": FORMAT, **sizes, **about})
     part.chmod(0o644)  # safetensors writes for the owner alone; an installed file is for everybody
     part.replace(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def ship(path: Path, networks: Mapping[str, Network], about: Mapping[str, str]) -> str:
     """Write networks in float16, and the file's hash to the manifest beside it. Returns the hash."""
-    digest = write(path, networks, torch.float16, about)
-    manifest = path.parent / MANIFEST
-    known = json.loads(manifest.read_text()) if manifest.exists() else {}
-    manifest.write_text(json.dumps({**known, path.name: digest}, indent=2, sort_keys=True) + "\n")
-    return digest
-
-
-def check(path: Path) -> str:
-    """The file's sha256, after comparing it with the manifest.
-
-    Raises:
-        WeightsError: if the file is missing, not in the manifest, or damaged.
-    """
-    if not path.exists():
-        raise WeightsError(
-            f"the weights {path} are missing; install hibari again, or fetch the file from its source"
-        )
-    manifest = path.parent / MANIFEST
-    try:
-        known = json.loads(manifest.read_text())
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{manifest}, which has the weights' hash, cannot be read: {error}") from error
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if path.name not in known:
-        raise WeightsError(f"{path} is not listed in {MANIFEST} beside it; known are: {', '.join(known)}")
-    if digest != known[path.name]:
-        raise WeightsError(
-            f"the weights {path} are damaged (sha256 {digest[:12]}..., wanted {known[path.name][:12]}...); "
-            "install hibari again, or fetch the file from its source"
-        )
-    return digest
+    write(path, networks, torch.float16, about)
+    return manifest.record(path)
 
 
 def read(path: Path) -> dict[str, Network]:

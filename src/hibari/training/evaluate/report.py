@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hibari.models import manifest
 from hibari.training.evaluate import metrics, weights
 from hibari.training.evaluate.lessons import CLASSES, CLIP_PX, UNKNOWN, truth
 from hibari.training.evaluate.network import Evaluator
@@ -200,7 +201,7 @@ def run_suite(
         copying=_copying(made, real, training_clips, note) if training_clips else None,
         frechet=_frechet(judge, answers["model"].features, answers["ceiling"].features, note),
         untrained="noise" if untrained is None else "random weights",
-        evaluator_sha256=weights.sha256() if evaluator is None else None,
+        evaluator_sha256=manifest.check(weights.SHIPPED) if evaluator is None else None,
     )
 
 
