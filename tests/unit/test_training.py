@@ -416,6 +416,33 @@ def test_a_process_ends_with_the_one_that_was_killed() -> None:
     parent.stdout.close()
 
 
+TOGETHER = """
+import sys, time
+from hibari.training.run import Share, share_out
+
+def work(share):
+    print(share.rank, flush=True)
+    time.sleep(60)
+
+if __name__ == "__main__":
+    share_out(work, 2)
+"""
+
+
+def test_ctrl_c_ends_all_processes_that_share_a_run(tmp_path: Path) -> None:
+    script = tmp_path / "together.py"
+    script.write_text(TOGETHER)
+    parent = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert parent.stdout is not None
+    assert sorted(parent.stdout.readline() for _ in range(2)) == ["0\n", "1\n"]
+    parent.send_signal(signal.SIGINT)
+    parent.wait(timeout=30)
+    assert parent.stdout.read() == "", "nobody holds the other end any more"
+    parent.stdout.close()
+
+
 def is_running(pid: int) -> bool:
     """Whether a process is there and not a zombie that nobody has asked about."""
     try:

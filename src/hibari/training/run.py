@@ -98,7 +98,15 @@ def share_out(work: Callable[[Share], None], processes: int) -> None:
     if processes == 1:
         work(Share())
         return
-    torch.multiprocessing.spawn(_join, (processes, _free_port(), work), nprocs=processes)  # pyright: ignore[reportPrivateImportUsage]
+    together = torch.multiprocessing.spawn(  # pyright: ignore[reportPrivateImportUsage]
+        _join, (processes, _free_port(), work), nprocs=processes, join=False
+    )
+    try:
+        while not together.join():
+            pass
+    finally:  # Ctrl-C and the like: Python would wait for them to finish their work before it ends
+        for process in together.processes:
+            process.kill()
 
 
 def _join(rank: int, count: int, port: int, work: Callable[[Share], None]) -> None:
