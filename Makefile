@@ -33,6 +33,7 @@ video: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	scripts/need-font
+	scripts/need-postgres
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
 
+import postgres_server
 from hibari import catalog
 from hibari.contracts import ClipStream, GenerationRequest, Recipe
+from hibari.db import Database, migrate
+from hibari.db.schema import metadata
 
 settings.register_profile("hibari", deadline=None)  # what else this machine does is not the code's fault
 settings.load_profile("hibari")
@@ -52,3 +55,54 @@ def make_clip(recipe: Recipe) -> ClipMaker:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of a PostgreSQL server of these tests' own; they clean up what they make in it."""
+    binaries = postgres_server.programs()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed; scripts/need-postgres installs it")
+    with postgres_server.running(binaries) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_url: str) -> Iterator[Database]:
+    """A migrated database on PostgreSQL, the same for all tests; `emptied` makes it anyone's own."""
+    database = Database(postgres_url)
+    migrate(database)
+    yield database
+    database.close()
+
+
+def emptied(database: Database) -> Database:
+    """The database, with no row in any table."""
+    with database.write() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+    return database
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An empty database of either kind, with all tables; the one of SQLite is in memory."""
+    if request.param == "postgres":
+        yield emptied(request.getfixturevalue("postgres"))
+        return
+    database = Database("sqlite://")
+    metadata.create_all(database.engine)
+    yield database
+    database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """Like `database`, but threads do not take turns at it: SQLite is a file."""
+    if request.param == "postgres":
+        yield emptied(request.getfixturevalue("postgres"))
+        return
+    database = Database(f"sqlite:///{tmp_path}/hibari.db")
+    migrate(database)
+    yield database
+    database.close()

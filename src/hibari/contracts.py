@@ -10,7 +10,13 @@ should pay for anything by doing so.
     ├── InputError          a file that was given cannot be read as what it should be        (exit code 2)
     ├── OutOfMemory         a generation needs more memory than there is; says what would fit (exit code 2)
     ├── OutputError         the result cannot be written where it was wanted                 (exit code 2)
-    └── MissingPart         an optional part (font, package) is absent; says how to get it   (exit code 2)
+    ├── MissingPart         an optional part (font, package) is absent; says how to get it   (exit code 2)
+    ├── DatabaseError       the database cannot be reached, or is of another version         (exit code 2)
+    ├── NotFound            no such job, account or key, or not for the one who asks         (exit code 2)
+    ├── Conflict            what is there already, or its state, forbids it                  (exit code 2)
+    ├── LimitReached        an owner has as much of something as they may have               (exit code 2)
+    ├── KeyRefused          an API key is wrong, expired or revoked                          (exit code 2)
+    └── ClaimLost           a job is not, or no longer, this worker's to go on with          (exit code 2)
 """
 
 from __future__ import annotations
@@ -72,6 +78,30 @@ class OutputError(HibariError):
 
 class MissingPart(HibariError):
     """An optional part is not installed."""
+
+
+class DatabaseError(HibariError):
+    """The database cannot be reached, or is not of this version."""
+
+
+class NotFound(HibariError):
+    """There is no such thing, or none that the one who asks may know of."""
+
+
+class Conflict(HibariError):
+    """What is there already, or the state that it is in, does not allow it."""
+
+
+class LimitReached(HibariError):
+    """An owner has as much of something as they may have; it is possible again once some of it has gone."""
+
+
+class KeyRefused(HibariError):
+    """An API key that does not open anything."""
+
+
+class ClaimLost(HibariError):
+    """A job that a worker takes for its own is someone else's, finished or gone. Drop it, and what it left."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,170 @@
+"""Opening a database and its two kinds of transaction. Only this module knows how SQLite and PostgreSQL differ."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, QueuePool, Table, create_engine, event, exc, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from hibari.contracts import DatabaseError, InvalidRequest, MissingPart, OutputError
+
+BUSY_TIMEOUT_S = 30  # how long SQLite waits for another writer; each holds the lock for milliseconds
+CONNECT_TIMEOUT_S = 5
+POOL_CONNECTIONS, POOL_OVERFLOW = 10, 40
+_WRITES = "hibari_writes"
+
+
+class Database:
+    """A database and its connections; safe to share between threads, not between processes."""
+
+    def __init__(self, url: str) -> None:
+        """Nothing is connected yet, except that a SQLite file's folder is made if it is not there.
+
+        Args:
+            url: `sqlite:////var/lib/hibari/hibari.db` (four slashes: an absolute path), `sqlite://` for one in memory
+                that lives as long as this object, or `postgresql://user:password@host/name`.
+
+        Raises:
+            InvalidRequest: it is no such URL.
+            MissingPart: the driver for PostgreSQL is not installed.
+            OutputError: the folder cannot be made.
+        """
+        parsed = _parse(url)
+        self.name = parsed.render_as_string(hide_password=True)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            in_memory = parsed.database in (None, "", ":memory:")
+            if not in_memory:
+                _make_folder(Path(str(parsed.database)))
+            self.engine = create_engine(
+                parsed,
+                connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+                poolclass=QueuePool,
+                # One in memory belongs to its connection: there is one, and threads take turns.
+                pool_size=1 if in_memory else POOL_CONNECTIONS,
+                max_overflow=0 if in_memory else POOL_OVERFLOW,
+            )
+            event.listen(self.engine, "connect", _set_up_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            try:
+                self.engine = create_engine(
+                    parsed,
+                    connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+                    pool_size=POOL_CONNECTIONS,
+                    max_overflow=POOL_OVERFLOW,
+                    pool_pre_ping=True,  # a server that was restarted costs nobody an error
+                )
+            except ModuleNotFoundError as error:
+                raise MissingPart(
+                    "PostgreSQL needs the package psycopg; install it with: pip install 'hibari[postgres]'"
+                ) from error
+
+    @contextmanager
+    def write(self) -> Generator[Connection]:
+        """A transaction that may write: committed at the end, rolled back by an exception.
+
+        On SQLite it holds the only write lock from its first moment on (`BEGIN IMMEDIATE`), so that what it reads stays
+        true until it commits; on PostgreSQL it is READ COMMITTED, and rows that must stay are read `FOR UPDATE`.
+
+        Raises:
+            DatabaseError: the database cannot be reached, or is too busy.
+        """
+        with self._transaction(writes=True) as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Generator[Connection]:
+        """A transaction that only reads; it waits for no writer.
+
+        Raises:
+            DatabaseError: the database cannot be reached.
+        """
+        with self._transaction(writes=False) as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Generator[Connection]:
+        try:
+            with self.engine.connect() as connection:
+                connection.execution_options(**{_WRITES: writes})
+                with connection.begin():
+                    yield connection
+        except DBAPIError as error:
+            if _is_of_the_world(error):
+                reason = str(error.orig).strip().split("\n", 1)[0]
+                raise DatabaseError(f"the database {self.name} cannot be used: {reason}") from error
+            raise
+        except PoolTimeoutError as error:
+            raise DatabaseError(
+                f"the database {self.name} is too busy: all {POOL_CONNECTIONS + POOL_OVERFLOW} connections are taken"
+            ) from error
+
+    def close(self) -> None:
+        """Close all connections. The object can still be used: it connects again."""
+        self.engine.dispose()
+
+
+def insert_if_absent(connection: Connection, table: Table, **values: Any) -> bool:
+    """Insert a row unless one with the same unique values is there; whether it was inserted."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table).values(**values).on_conflict_do_nothing()
+    return connection.execute(statement.returning(*table.primary_key)).first() is not None
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InvalidRequest(_not_a_url(url), field="database") from error
+    if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername == "sqlite":
+        return parsed
+    raise InvalidRequest(_not_a_url(url), field="database")
+
+
+def _not_a_url(url: str) -> str:
+    kind = url.split("://", 1)[0][:20]  # what follows may hold a password
+    return (
+        f"the database's URL begins with {kind!r}; wanted sqlite:////path/to/file.db "
+        "or postgresql://user:password@host/name"
+    )
+
+
+def _make_folder(file: Path) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder {file.parent} for the database: {error.strerror}"
+        ) from error
+
+
+def _is_of_the_world(error: DBAPIError) -> bool:
+    """Whether the server, the disk or the network is to blame, and not a statement of ours."""
+    # sqlite3 says DatabaseError itself, and none of its kinds, of a file that is no database.
+    return error.connection_invalidated or type(error) in (
+        OperationalError,
+        InterfaceError,
+        exc.DatabaseError,
+    )
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    # The driver must not begin transactions by itself, or it begins them without the lock: _begin_sqlite does.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # a job that was accepted survives a power cut
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,154 @@
+"""The tables. Every moment is a Unix time in seconds; what is unknown, not set or not yet so is NULL.
+
+A change here needs a migration in `migrations/versions`; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+# Named alike on every database, so that a later migration can name what it changes.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite counts a key up by itself only if its type is INTEGER.
+_Number = BigInteger().with_variant(Integer, "sqlite")
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("created_at", Double, nullable=False),
+    Column("paused_at", Double),
+    # When a job of this owner was last begun: among equals, whoever has waited longest comes next.
+    Column("served_at", Double),
+    # Limits; NULL is the server's default.
+    Column("max_running", Integer),
+    Column("max_queued", Integer),
+    Column("max_stored_bytes", BigInteger),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("prefix", Text, nullable=False),  # of the secret; shown in lists
+    Column("sha256", Text, nullable=False),  # of the secret, which itself is nowhere
+    Column("role", Text, nullable=False),
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+    Column("paused_at", Double),
+    Column("used_at", Double),
+    Column("requests_per_minute", Integer),
+    Index(None, "prefix"),
+    Index(None, "account_id"),
+)
+
+# Switches of the whole server that must be seen by all its processes. A row is there while the switch is on.
+switches = Table(
+    "switches",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("since", Double, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    # Order of arrival; never given twice. Within one owner also the order in which they became visible.
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("owner", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("key_id", Text, ForeignKey("keys.id")),
+    Column("state", Text, nullable=False),
+    # What was asked for.
+    Column("model", Text, nullable=False),
+    Column("request", JSON, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("pace", Text),  # jobs of one pace take about as long a step
+    Column("steps", Integer),
+    Column("deadline_at", Double),
+    Column("keep_s", Double),
+    Column("remixed_from", Text),  # no foreign key: the source may be deleted, its name stays
+    Column("sources", JSON, nullable=False),
+    Column("idempotency_key", Text),
+    Column("fingerprint", Text, nullable=False),
+    # Where it stands.
+    Column("step", Integer, nullable=False),
+    Column("furthest_step", Integer, nullable=False),
+    Column("preview", Text),
+    Column("checkpoint", Text),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Column("expires_at", Double),
+    Column("deleted_at", Double),
+    Column("cancel_requested_at", Double),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("result", JSON(none_as_null=True)),
+    # Who holds it. `attempt` is the fencing token: it grows with each claim and is never given twice.
+    Column("attempt", Integer, nullable=False),
+    Column("worker", Text),
+    Column("lease_until", Double),
+    Column("not_before", Double, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("began_at", Double),  # this attempt's first step, and at which step that was
+    Column("began_step", Integer),
+    Column("last_event", Integer, nullable=False),
+    CheckConstraint("state IN ('queued', 'running', 'completed', 'failed', 'cancelled')", name="state"),
+    UniqueConstraint("owner", "idempotency_key"),
+    Index(None, "state", "owner"),
+    Index(None, "owner", "number"),
+    Index(None, "expires_at"),
+    Index(None, "deleted_at"),
+    Index(None, "deadline_at"),
+    sqlite_autoincrement=True,
+)
+
+events = Table(
+    "job_events",
+    metadata,
+    Column(
+        "job", _Number, ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),  # of the job, once this had happened
+    Column("data", JSON, nullable=False),
+)
+
+# Measured seconds a step, averaged over jobs that cost alike.
+paces = Table(
+    "paces",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("step_s", Double, nullable=False),
+)
