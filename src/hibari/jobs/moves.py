@@ -1,0 +1,122 @@
+"""What all three views do to a row: find it, lock it, move it. Only here is a state written."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from hibari.contracts import NotFound
+from hibari.db.schema import events, jobs
+from hibari.jobs.records import Job
+from hibari.jobs.states import FINAL, TRANSITIONS, Happening, State
+
+PAUSED = "paused"  # the switch by which everything is paused
+
+_ID = re.compile(r"video_[0-9a-f]{32}")
+
+
+def locked(connection: Connection, job_id: str, *, owner: str | None = None) -> Row[Any]:
+    """The row of a job that is not deleted, kept from everybody else until the transaction ends.
+
+    Raises:
+        NotFound: there is none, or it is another owner's, which is the same to the one who asks.
+    """
+    return found(connection, job_id, owner=owner, lock=True)
+
+
+def found(connection: Connection, job_id: str, *, owner: str | None = None, lock: bool = False) -> Row[Any]:
+    """The row of a job that is not deleted.
+
+    Raises:
+        NotFound: there is none, or it is another owner's, which is the same to the one who asks.
+    """
+    row = None
+    if is_id(job_id):
+        query = select(jobs).where(jobs.c.id == job_id, jobs.c.deleted_at.is_(None))
+        if owner is not None:
+            query = query.where(jobs.c.owner == owner)
+        row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no video {job_id[:60]!r}")
+    return row
+
+
+def is_id(text: str) -> bool:
+    """Whether this could be a job's id. PostgreSQL must not be asked for everything: it refuses some characters."""
+    return _ID.fullmatch(text) is not None
+
+
+def move(
+    connection: Connection,
+    row: Row[Any],
+    happening: Happening,
+    now: float,
+    data: dict[str, Any] | None = None,
+    **values: Any,
+) -> Job:
+    """Carry a locked row from its state to the next, with the event, and further values of the row."""
+    before, after = TRANSITIONS[happening]
+    assert State(row.state) in before, f"{happening} cannot come from {row.state}"
+    if after in FINAL:
+        values["finished_at"] = now
+        values["expires_at"] = None if row.keep_s is None else now + row.keep_s
+    return _write(connection, row, happening, after, now, data, values)
+
+
+def cancel(connection: Connection, row: Row[Any], now: float, **values: Any) -> Job:
+    """Carry a locked, unfinished row to cancelled."""
+    return move(
+        connection,
+        row,
+        Happening.CANCELLED,
+        now,
+        error_code="cancelled",
+        error_message="the video was cancelled",
+        **values,
+    )
+
+
+def record_progress(connection: Connection, row: Row[Any], now: float, **values: Any) -> Job:
+    """Write where a locked, running row stands; the event takes the place of the progress before it."""
+    connection.execute(
+        delete(events).where(events.c.job == row.number, events.c.kind == Happening.PROGRESS.value)
+    )
+    merged = {**row._mapping, **values}
+    data = {name: merged[name] for name in ("step", "steps", "preview")}
+    return _write(connection, row, Happening.PROGRESS, State(row.state), now, data, values)
+
+
+def _write(
+    connection: Connection,
+    row: Row[Any],
+    happening: Happening,
+    state: State,
+    now: float,
+    data: dict[str, Any] | None,
+    values: dict[str, Any],
+) -> Job:
+    number = row.last_event + 1
+    connection.execute(
+        update(jobs).where(jobs.c.number == row.number).values(state=state.value, last_event=number, **values)
+    )
+    add_event(connection, row.number, number, happening, state, now, data or {})
+    return Job.from_row(connection.execute(select(jobs).where(jobs.c.number == row.number)).one())
+
+
+def add_event(
+    connection: Connection,
+    job_number: int,
+    number: int,
+    happening: Happening,
+    state: State,
+    now: float,
+    data: dict[str, Any],
+) -> None:
+    """Append to a job's history."""
+    connection.execute(
+        insert(events).values(
+            job=job_number, number=number, at=now, kind=happening.value, state=state.value, data=data
+        )
+    )

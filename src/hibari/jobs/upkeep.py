@@ -1,0 +1,149 @@
+"""The queue as its sweeper sees it: what is overdue, what can go, and how things stand."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, or_, select, update
+
+from hibari.db import Database
+from hibari.db.schema import jobs
+from hibari.jobs.moves import cancel, move
+from hibari.jobs.states import FINAL, Happening, State
+from hibari.jobs.terms import Clock, Policy
+
+SWEEP_AT_ONCE = 500  # jobs a transaction; what is left over is taken by the next sweep
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    code: str
+    message: str
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """For the event."""
+        return {"code": self.code, "message": self.message}
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """For the row."""
+        return {"error_code": self.code, "error_message": self.message}
+
+
+TOO_LATE = _Failure("deadline_exceeded", "the video was not finished by its deadline")
+DIED = _Failure("worker_died", "the worker that made this video died, and the job was taken up again")
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """How things stand.
+
+    Attributes:
+        counts: jobs in each state; deleted ones are not counted.
+        oldest_queued_s: how long the oldest queued job has waited; 0 if none is queued.
+    """
+
+    counts: dict[State, int]
+    oldest_queued_s: float
+
+
+class Upkeep:
+    """What somebody must do from time to time; each call may come from several processes at once."""
+
+    def __init__(self, database: Database, clock: Clock = time.time, policy: Policy | None = None) -> None:
+        self._database = database
+        self._clock = clock
+        self._policy = policy or Policy()
+
+    def sweep(self) -> int:
+        """End what is overdue: leases that ran out, deadlines that passed, finished jobs whose time to be kept is over.
+        Workers do the first two as well, before each claim. To be called every second or so.
+
+        Returns:
+            How many jobs it changed.
+        """
+        now = self._clock()
+        ended = end_overdue(self._database, now, self._policy)
+        expired = select(jobs.c.number).where(jobs.c.expires_at <= now, jobs.c.deleted_at.is_(None))
+        with self._database.write() as connection:
+            gone = connection.execute(
+                update(jobs).where(jobs.c.number.in_(expired.limit(SWEEP_AT_ONCE))).values(deleted_at=now)
+            ).rowcount
+        return ended + gone
+
+    def to_purge(self, limit: int = 100) -> list[str]:
+        """Ids of deleted and expired jobs that no worker can still be busy with. Remove their files from the storage,
+        then `purge` them: in this order nothing is left behind if it stops in between.
+        """
+        now = self._clock()
+        with self._database.read() as connection:
+            return list(
+                connection.execute(
+                    select(jobs.c.id)
+                    .where(
+                        jobs.c.deleted_at.is_not(None),
+                        # A worker that has not heard of it writes on until its lease is out.
+                        or_(jobs.c.lease_until.is_(None), jobs.c.lease_until <= now),
+                    )
+                    .order_by(jobs.c.number)
+                    .limit(limit)
+                ).scalars()
+            )
+
+    def purge(self, job_id: str) -> None:
+        """Remove the last of a deleted job, its history included. One that is not deleted, or gone, is left alone."""
+        with self._database.write() as connection:
+            connection.execute(delete(jobs).where(jobs.c.id == job_id, jobs.c.deleted_at.is_not(None)))
+
+    def stats(self) -> QueueStats:
+        """Numbers for the operator."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(jobs.c.state, func.count(), func.min(jobs.c.created_at))
+                .where(jobs.c.deleted_at.is_(None))
+                .group_by(jobs.c.state)
+            ).all()
+        counts = {State(state): count for state, count, _ in rows}
+        oldest = next((first for state, _, first in rows if state == State.QUEUED.value), None)
+        waited = 0.0 if oldest is None else max(0.0, self._clock() - oldest)
+        return QueueStats({state: counts.get(state, 0) for state in State}, waited)
+
+
+def end_overdue(database: Database, now: float, policy: Policy) -> int:
+    """Take jobs from workers that are no longer heard of, and end those whose deadline has passed; how many."""
+    lease_out = (jobs.c.state == State.RUNNING.value) & (jobs.c.lease_until <= now)
+    late = jobs.c.state.not_in([state.value for state in FINAL]) & (jobs.c.deadline_at <= now)
+    with database.read() as connection:  # nearly always there is nothing, and then nobody is kept waiting
+        if connection.execute(select(jobs.c.number).where(or_(lease_out, late)).limit(1)).first() is None:
+            return 0
+    with database.write() as connection:
+        rows = connection.execute(
+            select(jobs)
+            .where(or_(lease_out, late))
+            .order_by(jobs.c.number)
+            .limit(SWEEP_AT_ONCE)
+            .with_for_update(skip_locked=True)
+        ).all()
+        for row in rows:
+            _end(connection, row, now, policy)
+    return len(rows)
+
+
+def _end(connection: Connection, row: Row[Any], now: float, policy: Policy) -> None:
+    if row.cancel_requested_at is not None:
+        cancel(connection, row, now)
+    elif row.deadline_at is not None and row.deadline_at <= now:
+        move(connection, row, Happening.FAILED, now, TOO_LATE.data, **TOO_LATE.values)
+    else:
+        crashes = row.crashes + 1
+        if crashes < policy.max_crashes:
+            move(connection, row, Happening.RETRIED, now, DIED.data, crashes=crashes)
+        else:
+            failure = _Failure(
+                DIED.code,
+                f"{crashes} workers died while they made this video, at step {row.step}; it is not tried again",
+            )
+            move(connection, row, Happening.FAILED, now, failure.data, crashes=crashes, **failure.values)
