@@ -11,7 +11,7 @@ from hibari import jobs as package
 from hibari.accounts import Role
 from hibari.contracts import Conflict, InvalidRequest, LimitReached, NotFound
 from hibari.db import Database
-from hibari.jobs import Estimate, Happening, Jobs, NewJob, Order, PauseScope, Policy, State
+from hibari.jobs import Happening, Job, Jobs, NewJob, Order, PauseScope, Policy, State
 from hibari.jobs.states import TRANSITIONS
 
 
@@ -281,30 +281,60 @@ def test_an_owner_or_everything_is_paused(queue: Queue, kind: str) -> None:
 
 
 def test_an_estimate_comes_from_what_was_measured(queue: Queue) -> None:
+    def estimate(job: Job) -> tuple[int, float | None]:
+        found = queue.jobs.estimate(job.id)
+        assert found is not None
+        return found.position, found.seconds_left
+
     job, worker = queue.add(pace="p"), queue.worker()
-    assert queue.jobs.estimate(job.id) == Estimate(0, None)
+    assert estimate(job) == (0, None)
     claim = queue.claim()
     worker.heartbeat(claim, step=0)
-    assert queue.jobs.estimate(job.id) == Estimate(0, None)
+    assert estimate(job) == (0, None)
     queue.clock.pass_s(6)
     worker.heartbeat(claim, step=3)
-    assert queue.jobs.estimate(job.id) == Estimate(0, pytest.approx(14.0))
+    assert estimate(job) == (0, pytest.approx(14))
     queue.clock.pass_s(4)
     worker.complete(claim, {})
     assert queue.jobs.estimate(job.id) is None
-    # Ten seconds for ten steps, as measured: the first of two waiting, and the second behind it on one lane.
+    # Measured: one second a step. Two wait, 10 and 20 steps long, and are made one after the other.
     first, second = queue.add(pace="p"), queue.add(pace="p", steps=20)
-    assert queue.jobs.estimate(first.id) == Estimate(0, pytest.approx(10.0))
-    mean_s = 15.0
-    assert queue.jobs.estimate(second.id) == Estimate(1, pytest.approx(mean_s + 20))
-    unknown = queue.add(pace="q")
-    assert queue.jobs.estimate(unknown.id) == Estimate(2, None)
-    # A newcomer does not wait for all of the greedy one's jobs, but nearly nothing goes before higher priority.
-    assert queue.jobs.estimate(queue.add("bob", pace="p").id, owner=None) == Estimate(
-        1, pytest.approx(18.75, abs=9)
-    )
-    urgent = queue.add("bob", priority=1)
-    assert queue.jobs.estimate(urgent.id) == Estimate(0, None)
+    assert estimate(first) == (0, pytest.approx(10))
+    assert estimate(second) == (1, pytest.approx(15 + 20))  # what is ahead counts as the mean of what waits
+    third = queue.add(pace="never measured")
+    assert estimate(third) == (2, None)
+    # Owners take turns: a newcomer waits for one of ann's three, and higher priority for none.
+    newcomer = queue.add("bob", pace="p")
+    assert estimate(newcomer)[0] == 1
+    assert estimate(queue.add("bob", priority=1)) == (0, None)
+    # What runs counts as one lane, and with what it has still to do.
+    running = queue.worker().claim(models=["testcard"])
+    assert running is not None
+    assert running.job.priority == 1
+    worker.heartbeat(running, step=0)
+    assert estimate(first)[0] == 1  # behind bob's, now
+
+
+def test_a_pace_follows_what_is_measured(queue: Queue) -> None:
+    def run(seconds: float, *, first_step: int = 0) -> None:
+        queue.add(pace="p")
+        claim = queue.claim()
+        queue.worker().heartbeat(claim, step=first_step)
+        queue.clock.pass_s(seconds)
+        queue.worker().complete(claim, {})
+
+    def step_s() -> float:
+        found = queue.jobs.estimate(queue.add(pace="p", steps=1, priority=-1).id)
+        assert found is not None
+        assert found.seconds_left is not None
+        return found.seconds_left / (found.position + 1)
+
+    run(10)
+    assert step_s() == pytest.approx(1)
+    run(20)
+    assert step_s() == pytest.approx(0.7 * 1 + 0.3 * 2)
+    run(100, first_step=9)  # resumed near its end: what comes after the steps would weigh too much
+    assert step_s() == pytest.approx(1.3)
 
 
 def test_the_default_clock_is_the_time_of_day(database: Database) -> None:

@@ -45,7 +45,7 @@ class Accounts:
             Conflict: there is an account of that name.
         """
         limits = _limits(max_running, max_queued, max_stored_bytes)
-        values = {
+        values: dict[str, Any] = {
             "id": f"acct_{secrets.token_hex(8)}",
             "name": _name(name),
             "created_at": self._clock(),
@@ -175,10 +175,10 @@ class Accounts:
         """
         digest = _sha256(secret)
         prefix = secret[:PREFIX_CHARS]
+        if not (prefix.isascii() and prefix.isprintable()):  # what comes over the wire may hold anything
+            raise KeyRefused(_REFUSED)
         with self._database.read() as connection:
-            rows = (
-                connection.execute(select(keys).where(keys.c.prefix == prefix)).all() if _sane(prefix) else []
-            )
+            rows = connection.execute(select(keys).where(keys.c.prefix == prefix)).all()
             matching = [row for row in rows if hmac.compare_digest(row.sha256, digest)]
             if not matching:
                 raise KeyRefused(_REFUSED)
@@ -258,11 +258,6 @@ def _key(connection: Connection, key_id: str) -> Row[Any]:
 
 def _sha256(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
-
-
-def _sane(prefix: str) -> bool:
-    """Whether a database can be asked for it; what comes over the wire may hold anything."""
-    return prefix.isascii() and prefix.isprintable()
 
 
 def _name(name: str) -> str:

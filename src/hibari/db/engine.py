@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,8 @@ class Database:
         parsed = _parse(url)
         self.name = parsed.render_as_string(hide_password=True)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        # SQLite lets those who wait for its lock sleep and try again. In one process they can stand in line.
+        self._writers = threading.Lock() if self.is_sqlite else None
         if self.is_sqlite:
             in_memory = parsed.database in (None, "", ":memory:")
             if not in_memory:
@@ -76,8 +79,17 @@ class Database:
         Raises:
             DatabaseError: the database cannot be reached, or is too busy.
         """
-        with self._transaction(writes=True) as connection:
-            yield connection
+        if self._writers is None:
+            with self._transaction(writes=True) as connection:
+                yield connection
+            return
+        if not self._writers.acquire(timeout=BUSY_TIMEOUT_S):
+            raise DatabaseError(f"the database {self.name} is too busy: {BUSY_TIMEOUT_S} s were not enough")
+        try:
+            with self._transaction(writes=True) as connection:
+                yield connection
+        finally:
+            self._writers.release()
 
     @contextmanager
     def read(self) -> Generator[Connection]:

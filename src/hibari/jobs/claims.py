@@ -202,7 +202,7 @@ class Claims:
             shown["steps"] = steps
         if preview is not None:
             shown["preview"] = preview
-        changed = any(value != row._mapping[name] for name, value in shown.items())
+        changed = any(value != getattr(row, name) for name, value in shown.items())
         if changed or "began_at" in values:
             record_progress(connection, row, now, **values, **shown)
         else:

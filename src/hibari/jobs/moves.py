@@ -83,8 +83,7 @@ def record_progress(connection: Connection, row: Row[Any], now: float, **values:
     connection.execute(
         delete(events).where(events.c.job == row.number, events.c.kind == Happening.PROGRESS.value)
     )
-    merged = {**row._mapping, **values}
-    data = {name: merged[name] for name in ("step", "steps", "preview")}
+    data = {name: values.get(name, getattr(row, name)) for name in ("step", "steps", "preview")}
     return _write(connection, row, Happening.PROGRESS, State(row.state), now, data, values)
 
 

@@ -1,0 +1,81 @@
+"""Defends: what is over goes, files before rows, and the operator's numbers are right."""
+
+from __future__ import annotations
+
+import pytest
+from queue_bench import Queue
+from sqlalchemy import func, select
+
+from hibari.contracts import NotFound
+from hibari.db import Database
+from hibari.db.schema import events
+from hibari.jobs import State
+
+
+@pytest.fixture
+def queue(database: Database) -> Queue:
+    return Queue(database)
+
+
+def test_a_finished_job_is_kept_for_its_time_and_no_longer(queue: Queue) -> None:
+    kept, for_ever = queue.add(keep_s=100), queue.add()
+    for _ in (kept, for_ever):
+        queue.worker().complete(queue.claim(), {})
+    queue.clock.pass_s(99)
+    assert (queue.upkeep.sweep(), queue.upkeep.to_purge()) == (0, [])
+    queue.clock.pass_s(1)
+    assert queue.upkeep.sweep() == 1
+    with pytest.raises(NotFound):
+        queue.jobs.get(kept.id)
+    assert queue.upkeep.to_purge() == [kept.id]  # until its files have gone
+    queue.upkeep.purge(kept.id)
+    queue.upkeep.purge(kept.id)
+    queue.upkeep.purge(for_ever.id)  # not deleted: stays
+    assert queue.upkeep.to_purge() == []
+    assert [job.id for job in queue.jobs.page().jobs] == [for_ever.id]
+    with queue.database.read() as connection:
+        assert connection.execute(select(func.count()).select_from(events)).scalar_one() == 3
+
+
+def test_a_job_that_waits_does_not_expire(queue: Queue) -> None:
+    job = queue.add(keep_s=1)
+    queue.clock.pass_s(1000)
+    assert queue.upkeep.sweep() == 0
+    assert queue.jobs.cancel(job.id).state is State.CANCELLED
+    queue.clock.pass_s(1)
+    assert queue.upkeep.sweep() == 1
+
+
+def test_only_so_many_are_purged_at_once(queue: Queue) -> None:
+    ids = [queue.add().id for _ in range(3)]
+    for job_id in ids:
+        queue.jobs.delete(job_id)
+    assert queue.upkeep.to_purge(limit=2) == ids[:2]
+
+
+def test_a_number_is_never_given_twice(queue: Queue) -> None:
+    last = queue.add()
+    queue.jobs.delete(last.id)
+    queue.upkeep.purge(last.id)
+    assert queue.add().number > last.number
+
+
+def test_the_operator_sees_how_things_stand(queue: Queue) -> None:
+    assert queue.upkeep.stats().oldest_queued_s == 0
+    assert set(queue.upkeep.stats().counts.values()) == {0}
+    queue.add()
+    queue.claim()
+    queue.clock.pass_s(3)
+    queue.add()
+    queue.jobs.delete(queue.add().id)
+    queue.clock.pass_s(4)
+    queue.jobs.cancel(queue.add().id)
+    stats = queue.upkeep.stats()
+    assert stats.oldest_queued_s == 4
+    assert stats.counts == {
+        State.QUEUED: 1,
+        State.RUNNING: 1,
+        State.CANCELLED: 1,
+        State.COMPLETED: 0,
+        State.FAILED: 0,
+    }
