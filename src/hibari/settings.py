@@ -7,6 +7,16 @@
 | `HIBARI_DEVICE` | `auto` (a GPU if there is one), `cpu` or `cuda` | `auto` |
 | `HIBARI_CACHE` | folder for what can be computed again, such as read prompts | `hibari` in the user's cache folder |
 | `HIBARI_MEMORY_MB` | memory that models and generations may take together | most of what is free |
+| `HIBARI_HOST` | address that the server listens on | `127.0.0.1` |
+| `HIBARI_PORT` | its port; 0 is any that is free | `8000` |
+| `HIBARI_DATA_DIR` | folder for the database and the videos | `hibari` in the user's data folder |
+| `HIBARI_DATABASE` | `postgresql://user:password@host/name`, or a URL of SQLite | `hibari.db` in the data folder |
+| `HIBARI_STORAGE` | folder or URL (`s3://bucket/prefix`) for the videos | `files` in the data folder |
+| `HIBARI_SORA_MODEL` | the model that answers to `sora-2` and `sora-2-pro` | that of `HIBARI_MODEL` |
+| `HIBARI_UPLOAD_MB` | the largest request that is taken | `512` |
+| `HIBARI_KEEP_HOURS` | how long a finished video is kept | until it is deleted |
+| `HIBARI_PRIVATE_URLS` | `1`: image URLs may lead to private addresses | `0` |
+| `HIBARI_LEASE_S` | a worker that has said nothing for so many seconds is dead, and others take its videos | `20` |
 
 A variable that is set to nothing counts as not set.
 """
@@ -23,6 +33,7 @@ from hibari.contracts import InvalidRequest
 
 Device = Literal["auto", "cpu", "cuda"]
 MAX_THREADS = 1024
+MIN_LEASE_S = 2  # heartbeats come several times in that time, also on a busy machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,69 @@ class Settings:
             device=_device(values.get("HIBARI_DEVICE") or "auto"),
             cache=_cache(values),
             memory_bytes=_memory_bytes(values.get("HIBARI_MEMORY_MB") or ""),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """What the server and its workers can be told, checked.
+
+    Attributes:
+        model: the model when none is named.
+        sora_model: the model that answers to the names of Sora's.
+        host, port: where to listen; port 0 is any that is free.
+        data_dir: folder for the database and the files, where nothing else is said; it need not exist.
+        database: URL as `hibari.db.Database` takes it.
+        storage: folder or URL as `hibari.media.storage.Storage` takes it.
+        upload_bytes: the largest body of a request.
+        keep_s: how long finished videos are kept; None is until they are deleted.
+        private_urls: whether image URLs may lead to private addresses.
+        lease_s: how long a worker may say nothing.
+    """
+
+    model: str
+    sora_model: str
+    host: str
+    port: int
+    data_dir: Path
+    database: str
+    storage: str
+    upload_bytes: int
+    keep_s: float | None
+    private_urls: bool
+    lease_s: float
+
+    @classmethod
+    def from_environment(
+        cls,
+        environment: Mapping[str, str] | None = None,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        data_dir: Path | None = None,
+    ) -> ServerSettings:
+        """Settings out of `environment`, by default this process's own; what is given as an argument comes first.
+
+        Raises:
+            InvalidRequest: a variable has a value that it cannot have; `field` is the variable's name.
+        """
+        values = os.environ if environment is None else environment
+        folder = _data_dir(values) if data_dir is None else data_dir
+        folder = folder.resolve()
+        model = values.get("HIBARI_MODEL") or "mini"
+        keep_hours = _number(values, "HIBARI_KEEP_HOURS", 0, above=0)
+        return cls(
+            model=model,
+            sora_model=values.get("HIBARI_SORA_MODEL") or model,
+            host=host or values.get("HIBARI_HOST") or "127.0.0.1",
+            port=_port(values.get("HIBARI_PORT") or "8000") if port is None else port,
+            data_dir=folder,
+            database=values.get("HIBARI_DATABASE") or f"sqlite:///{folder / 'hibari.db'}",
+            storage=values.get("HIBARI_STORAGE") or str(folder / "files"),
+            upload_bytes=round(_number(values, "HIBARI_UPLOAD_MB", 512, above=0) * 2**20),
+            keep_s=keep_hours * 3600 or None,
+            private_urls=_switch(values, "HIBARI_PRIVATE_URLS"),
+            lease_s=_number(values, "HIBARI_LEASE_S", 20, above=MIN_LEASE_S),
         )
 
 
@@ -107,3 +181,40 @@ def _device(value: str) -> Device:
             raise InvalidRequest(
                 f"HIBARI_DEVICE is {value!r}; must be auto, cpu or cuda", field="HIBARI_DEVICE"
             )
+
+
+def _data_dir(values: Mapping[str, str]) -> Path:
+    if own := values.get("HIBARI_DATA_DIR"):
+        return Path(own).expanduser()
+    if base := values.get("XDG_DATA_HOME"):
+        return Path(base) / "hibari"
+    return Path(values.get("HOME") or Path.home()) / ".local" / "share" / "hibari"
+
+
+def _port(value: str) -> int:
+    if not (value.isdecimal() and int(value) <= 65535):
+        raise InvalidRequest(
+            f"HIBARI_PORT is {value!r}; must be a whole number from 0 to 65535", field="HIBARI_PORT"
+        )
+    return int(value)
+
+
+def _number(values: Mapping[str, str], name: str, default: float, *, above: float) -> float:
+    """A setting that must be more than `above`; the default need not."""
+    value = values.get(name)
+    if not value:
+        return default
+    try:
+        number = float(value)
+    except ValueError:
+        number = above
+    if not above < number < 1e9:  # also refuses NaN
+        raise InvalidRequest(f"{name} is {value!r}; must be a number above {above:g}", field=name)
+    return number
+
+
+def _switch(values: Mapping[str, str], name: str) -> bool:
+    value = values.get(name) or "0"
+    if value not in ("0", "1"):
+        raise InvalidRequest(f"{name} is {value!r}; must be 0 or 1", field=name)
+    return value == "1"

@@ -9,7 +9,7 @@ import pytest
 
 import hibari
 from hibari.contracts import InvalidRequest
-from hibari.settings import Settings
+from hibari.settings import ServerSettings, Settings
 
 
 def test_defaults() -> None:
@@ -68,3 +68,38 @@ def test_nobody_else_reads_the_environment() -> None:
         if re.search(r"\bos\.(environ|getenv)", path.read_text(encoding="utf-8"))
     }
     assert readers == {"settings.py"}
+
+
+def test_a_server_needs_no_settings() -> None:
+    settings = ServerSettings.from_environment({"HOME": "/home/someone"})
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    folder = Path("/home/someone/.local/share/hibari")
+    assert settings.data_dir == folder
+    assert settings.database == f"sqlite:///{folder}/hibari.db"
+    assert settings.storage == f"{folder}/files"
+    assert (settings.model, settings.sora_model) == ("mini", "mini")
+    assert (settings.keep_s, settings.private_urls) == (None, False)
+
+
+def test_what_a_command_says_comes_before_the_environment() -> None:
+    environment = {"HIBARI_HOST": "0.0.0.0", "HIBARI_PORT": "81", "HIBARI_DATA_DIR": "/elsewhere"}
+    assert ServerSettings.from_environment(environment).port == 81
+    settings = ServerSettings.from_environment(environment, host="::1", port=0, data_dir=Path("/data"))
+    assert (settings.host, settings.port, settings.storage) == ("::1", 0, "/data/files")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HIBARI_PORT", "70000"),
+        ("HIBARI_PORT", "-1"),
+        ("HIBARI_UPLOAD_MB", "0"),
+        ("HIBARI_KEEP_HOURS", "nan"),
+        ("HIBARI_PRIVATE_URLS", "yes"),
+        ("HIBARI_LEASE_S", "1"),
+    ],
+)
+def test_a_wrong_value_of_the_server_is_named(name: str, value: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"{name} is '{value}'; must be") as caught:
+        ServerSettings.from_environment({name: value})
+    assert caught.value.field == name

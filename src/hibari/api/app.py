@@ -1,0 +1,100 @@
+"""The application, put together. Importing it does nothing."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hibari import __version__
+from hibari.api import asked, characters, errors, events, health, making, models, videos
+from hibari.api.parts import Parts
+from hibari.api.wire import PROBLEM, ErrorAnswer
+from hibari.db import migrate
+from hibari.settings import ServerSettings
+
+_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+
+def create_app(settings: ServerSettings, parts: Parts | None = None) -> FastAPI:
+    """The API as an ASGI application.
+
+    Args:
+        settings: of this server.
+        parts: what it stands on; by default as the settings say, with the database brought up to date.
+
+    Raises:
+        HibariError: the database or the storage cannot be had.
+    """
+    if parts is None:
+        parts = Parts.of(settings)
+        migrate(parts.database)
+    refusals: dict[int | str, dict[str, Any]] = {
+        status: {"model": ErrorAnswer, "description": PROBLEM} for status in ("4XX", "5XX")
+    }
+    app = FastAPI(
+        title="Hibari",
+        version=__version__,
+        summary="The Videos API, on your own machine.",
+        responses=refusals,
+        docs_url=None,  # its scripts would come from somebody else's server
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+    )
+    app.state.parts = parts
+    errors.install(app)
+    # Characters before videos: what comes first is asked first.
+    for router in (characters.router, making.router, events.router, videos.router, models.router):
+        app.include_router(router, prefix="/v1")
+    app.include_router(health.router)
+    app.add_middleware(RequestId)
+    app.openapi = lambda: _openapi(app)
+    return app
+
+
+class RequestId:
+    """Gives each request an id, or keeps the one that it brings, and says it in the answer as `x-request-id`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        brought = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        request_id = brought if _REQUEST_ID.fullmatch(brought) else f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The page, true where FastAPI's own is not: wrong values are a 400 here, and bodies are read by this room."""
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)
+        components = schema["components"]["schemas"]
+        for name in ("HTTPValidationError", "ValidationError"):
+            components.pop(name, None)
+        for model in (
+            asked.PictureReference,
+            asked.VideoReference,
+            asked.CharacterReference,
+            asked.AskedCard,
+        ):
+            components[model.__name__] = model.model_json_schema()
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,143 @@
+"""What can be asked for, field by field: the same in a form, where every value is a string, and in JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from hibari.contracts import MAX_CARDS
+
+ShortText = Annotated[
+    str, StringConstraints(max_length=100_000)
+]  # the contract's own check names the right limit
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
+Size = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,5}x[0-9]{1,5}$")]
+Seconds = Annotated[float, Field(description='Usually a string, as in `"4"`.')]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _storable(cls, value: object) -> object:
+        """Not every database can store a NUL."""
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("the text holds a NUL character")
+        return value
+
+
+class PictureReference(_Asked):
+    """A picture that is somewhere else: a URL (`https:` or `data:`)."""
+
+    image_url: str | None = None
+    file_id: str | None = None
+
+
+class VideoReference(_Asked):
+    """A finished video of this server."""
+
+    id: str
+
+
+class CharacterReference(_Asked):
+    """A character that was stored."""
+
+    id: str
+
+
+class AskedCard(_Asked):
+    """A card of a storyboard: from `at_s` on the video shows `prompt`, or at that moment the picture."""
+
+    at_s: float
+    prompt: ShortText = ""
+    image_url: str | None = None
+
+
+class Options(_Asked):
+    """What every way to make a video can be told beside its prompt. These are ours, beyond the Videos API."""
+
+    negative_prompt: ShortText | None = None
+    steps: int | None = None
+    guidance_scale: float | None = None
+    guidance_low: float | None = Field(
+        default=None, description="Noise level below which guidance is left out."
+    )
+    guidance_high: float | None = Field(default=None, description="Noise level above which it is left out.")
+    seed: int | None = None
+    sampler: str | None = None
+    reuse: float | None = None
+    deterministic: bool | None = None
+    fps: int | None = None
+    n: int = Field(default=1, ge=1, le=16, description="How many, with seeds that follow each other.")
+    model: str | None = None
+
+
+class Create(Options):
+    """POST /videos."""
+
+    prompt: ShortText = ""
+    seconds: Seconds | None = None
+    size: Size | None = None
+    input_reference: PictureReference | None = None
+    characters: list[CharacterReference] = Field(default_factory=list[CharacterReference], max_length=10)
+    cards: list[AskedCard] = Field(default_factory=list[AskedCard], max_length=MAX_CARDS)
+    transition_s: float | None = None
+
+
+class Edit(Options):
+    """POST /videos/edits."""
+
+    prompt: ShortText
+    video: VideoReference | None = None
+    strength: str | None = None
+    size: Size | None = None
+
+
+class Extend(Options):
+    """POST /videos/extensions."""
+
+    prompt: ShortText
+    seconds: Seconds
+    video: VideoReference | None = None
+    backward: bool = Field(default=False, description="Lead up to the video instead of going on.")
+
+
+class Remix(Options):
+    """POST /videos/{id}/remix."""
+
+    prompt: ShortText
+    strength: str | None = None
+
+
+class Loop(Options):
+    """POST /videos/loops."""
+
+    video: VideoReference | None = None
+    prompt: ShortText = ""
+    seconds: Seconds = 1.0
+
+
+class Connect(Options):
+    """POST /videos/connections."""
+
+    videos: list[VideoReference] = Field(min_length=2, max_length=2)
+    prompt: ShortText = ""
+    seconds: Seconds = 1.0
+
+
+class Blend(Options):
+    """POST /videos/blends."""
+
+    videos: list[VideoReference] = Field(min_length=2, max_length=2)
+    prompt: ShortText = ""
+    strength: str | None = None
+    curve: Literal["linear", "smooth", "step"] = "smooth"
+
+
+class AskedCharacter(_Asked):
+    """POST /videos/characters."""
+
+    name: Name
+    video: VideoReference | None = None

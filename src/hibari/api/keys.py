@@ -1,0 +1,82 @@
+"""Who asks, and whether they may.
+
+A server that listens on loopback and for which no key was ever made has one user, who needs no key. A key that is sent
+must be right, always. Without keys a browser must not be the door for other people's pages: the request has to name
+this machine as its host, and must not come from a page of another origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from hibari.accounts import Identity
+from hibari.api.errors import Refused
+from hibari.api.parts import Parts, parts_of
+
+_bearer = HTTPBearer(auto_error=False, description="An API key, as `hibari admin key create` shows it.")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or address is this machine and no other."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def allowed(scope: str) -> Callable[..., Identity]:
+    """A dependency that gives the identity of the one who asks, if it has the scope."""
+
+    def check(
+        request: Request,
+        parts: Annotated[Parts, Depends(parts_of)],
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    ) -> Identity:
+        identity = _identity(request, parts, credentials)
+        if not identity.may(scope):
+            raise Refused(403, "insufficient_scope", f"this API key may not do this; it needs {scope}")
+        return identity
+
+    return check
+
+
+Reader = Annotated[Identity, Depends(allowed("videos:read"))]
+Writer = Annotated[Identity, Depends(allowed("videos:write"))]
+Given = Annotated[Parts, Depends(parts_of)]
+
+
+def _identity(request: Request, parts: Parts, credentials: HTTPAuthorizationCredentials | None) -> Identity:
+    if credentials is not None:
+        return parts.accounts.authenticate(credentials.credentials)
+    if request.headers.get("authorization"):
+        raise Refused(401, "invalid_api_key", "the Authorization header must be: Bearer, and an API key")
+    if is_loopback(parts.settings.host) and not parts.accounts.has_keys():
+        _check_browser(request)
+        return parts.accounts.local()
+    raise Refused(
+        401, "missing_api_key", "an API key is needed: send the header Authorization: Bearer, and the key"
+    )
+
+
+def _check_browser(request: Request) -> None:
+    host = request.headers.get("host", "")
+    if not is_loopback(_hostname(f"//{host}")):
+        raise Refused(403, "wrong_host", "without API keys this server answers to localhost only")
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != host:
+        raise Refused(403, "wrong_origin", "without API keys this server answers its own pages only")
+
+
+def _hostname(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

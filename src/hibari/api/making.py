@@ -1,0 +1,331 @@
+"""The routes that make a video: from a prompt, or out of other videos."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel
+from starlette.datastructures import UploadFile
+
+from hibari.accounts import Identity
+from hibari.api import asked, orders, uploads
+from hibari.api.body import Body, read_body
+from hibari.api.characters import check_character
+from hibari.api.errors import Refused
+from hibari.api.fetch import fetch
+from hibari.api.keys import Given, Writer
+from hibari.api.parts import Parts
+from hibari.api.wire import Video, poll_after_ms, video_of
+from hibari.assignment import Source, StoredCard, Tool
+from hibari.contracts import InvalidRequest
+from hibari.jobs import Created
+
+router = APIRouter(prefix="/videos", tags=["videos"])
+
+MAX_KEY_CHARS = 255
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="The same key with the same request makes no second video: the first one is returned."
+    ),
+]
+
+
+def described(model: type[BaseModel], *files: str) -> dict[str, Any]:
+    """A body for the OpenAPI page: the same fields as JSON and as a form, in which `files` may be files."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    binary = {"type": "string", "contentMediaType": "application/octet-stream"}
+    form_properties = {
+        name: {"anyOf": [binary, part]} if name in files else part
+        for name, part in schema["properties"].items()
+    }
+    form = {**schema, "properties": form_properties}
+    content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+class Asking:
+    """A request's body together with who asks. Used as a context, it lets go of the files at the end."""
+
+    def __init__(self, parts: Parts, identity: Identity, route: str, body: Body, key: str | None) -> None:
+        if key is not None and not (0 < len(key) <= MAX_KEY_CHARS and key.isprintable() and key.isascii()):
+            raise Refused(
+                400,
+                "invalid_value",
+                f"the Idempotency-Key must be 1 to {MAX_KEY_CHARS} visible ASCII characters",
+                param="Idempotency-Key",
+            )
+        self.parts = parts
+        self.identity = identity
+        self.body = body
+        hashes = {name: _sha256(file) for name, file in body.files.items()} if key else {}
+        self.asker = orders.Asker(identity, key, orders.fingerprint(route, body.values, hashes))
+
+    def picture(self, reference: asked.PictureReference | None) -> Source | None:
+        """The picture of `input_reference`, stored."""
+        file = self.body.files.get("input_reference")
+        if file is not None:
+            if file.size is not None and file.size > uploads.MAX_PICTURE_BYTES:
+                raise Refused(413, "too_large", "the picture is too large", param="input_reference")
+            return uploads.store_picture(self.parts.storage, file.file.read(), "input_reference")
+        if reference is None:
+            return None
+        if reference.file_id is not None:
+            raise Refused(
+                400,
+                "unsupported_value",
+                "files are not kept here apart from videos; send the picture itself, or its image_url",
+                param="input_reference.file_id",
+            )
+        if reference.image_url is None:
+            raise InvalidRequest("input_reference has no image_url", field="input_reference")
+        return self.picture_at(reference.image_url, "input_reference.image_url")
+
+    def picture_at(self, url: str, param: str) -> Source:
+        """The picture behind a URL, stored."""
+        settings = self.parts.settings
+        limit = min(settings.upload_bytes, uploads.MAX_PICTURE_BYTES)
+        content = fetch(url, limit_bytes=limit, private=settings.private_urls, param=param)
+        return uploads.store_picture(self.parts.storage, content, param)
+
+    def clip(self, reference: asked.VideoReference | None) -> orders.Given:
+        """The clip of `video`: a file, or a video of this server."""
+        file = self.body.files.get("video")
+        if file is None:
+            if reference is None:
+                raise Refused(
+                    400,
+                    "missing_parameter",
+                    "video is missing; send a file, or {id} of a video",
+                    param="video",
+                )
+            return orders.given_video(self.parts, self.identity, reference.id)
+        with tempfile.TemporaryDirectory(prefix="hibari-upload-") as folder:
+            clip = uploads.store_clip(self.parts.storage, file.file, Path(folder) / "clip", "video")
+        return orders.Given(clip.source, clip.width, clip.height, clip.frames / clip.fps, None, None)
+
+    def clips(self, references: Sequence[asked.VideoReference]) -> list[orders.Given]:
+        """Videos of this server."""
+        return [orders.given_video(self.parts, self.identity, reference.id) for reference in references]
+
+    def cards(self, cards: Sequence[asked.AskedCard]) -> list[StoredCard]:
+        """A storyboard, its pictures stored."""
+        stored: list[StoredCard] = []
+        for number, card in enumerate(cards):
+            if (card.image_url is None) == (not card.prompt.strip()):
+                raise InvalidRequest(
+                    f"card {number + 1} must have a prompt or an image_url, and not both", field="cards"
+                )
+            image = (
+                None
+                if card.image_url is None
+                else self.picture_at(card.image_url, f"cards.{number}.image_url")
+            )
+            stored.append(StoredCard(card.at_s, card.prompt, image))
+        return stored
+
+    def answer(self, created: Sequence[Created], response: Response) -> Video:
+        """The first job as the answer."""
+        job = created[0].job
+        response.headers["openai-poll-after-ms"] = str(
+            poll_after_ms(self.parts.jobs.estimate(job.id) if not job.is_final else None)
+        )
+        if created[0].replayed:
+            response.headers["Idempotent-Replayed"] = "true"
+        return video_of(job, [one.job.id for one in created] if len(created) > 1 else None)
+
+
+async def _made(
+    request: Request,
+    response: Response,
+    parts: Parts,
+    identity: Identity,
+    key: str | None,
+    make: Callable[[Asking], Sequence[Created]],
+) -> Video:
+    """Read the body here, and do all that may block in a thread."""
+    body = await read_body(request, parts.settings.upload_bytes)
+
+    def work() -> Video:
+        asking = Asking(parts, identity, request.url.path, body, key)
+        return asking.answer(make(asking), response)
+
+    try:
+        return await run_in_threadpool(work)
+    finally:
+        await body.close()
+
+
+@router.post("", openapi_extra=described(asked.Create, "input_reference"))
+async def create(
+    request: Request,
+    response: Response,
+    parts: Given,
+    identity: Writer,
+    idempotency_key: IdempotencyKey = None,
+) -> Video:
+    """Make a video of a prompt, with a first picture (`input_reference`) or a storyboard (`cards`) if wanted."""
+
+    def make(asking: Asking) -> Sequence[Created]:
+        wish = asking.body.parse(asked.Create)
+        for character in wish.characters:
+            check_character(asking.parts, asking.identity, character.id)
+        if wish.characters:
+            raise Refused(
+                400,
+                "characters_unsupported",
+                f"{parts.spec(wish.model).name} has no tool that puts a character into a video; leave characters out",
+                param="characters",
+            )
+        cards = asking.cards(wish.cards)
+        return orders.from_prompt(parts, asking.asker, wish, asking.picture(wish.input_reference), cards)
+
+    return await _made(request, response, parts, identity, idempotency_key, make)
+
+
+@router.post("/edits", openapi_extra=described(asked.Edit, "video"))
+async def edit(
+    request: Request,
+    response: Response,
+    parts: Given,
+    identity: Writer,
+    idempotency_key: IdempotencyKey = None,
+) -> Video:
+    """Change a video, or a clip that is sent, by a prompt."""
+
+    def make(asking: Asking) -> Sequence[Created]:
+        wish = asking.body.parse(asked.Edit)
+        clip = asking.clip(wish.video)
+        return orders.from_clips(
+            parts,
+            asking.asker,
+            wish,
+            "edit",
+            [clip],
+            prompt=wish.prompt,
+            size=wish.size,
+            strength=wish.strength,
+        )
+
+    return await _made(request, response, parts, identity, idempotency_key, make)
+
+
+@router.post("/extensions", openapi_extra=described(asked.Extend, "video"))
+async def extend(
+    request: Request,
+    response: Response,
+    parts: Given,
+    identity: Writer,
+    idempotency_key: IdempotencyKey = None,
+) -> Video:
+    """Go on with a video, or a clip that is sent, for so many seconds; the new video has both."""
+
+    def make(asking: Asking) -> Sequence[Created]:
+        wish = asking.body.parse(asked.Extend)
+        tool: Tool = "extend_back" if wish.backward else "extend"
+        clip = asking.clip(wish.video)
+        return orders.from_clips(
+            parts, asking.asker, wish, tool, [clip], prompt=wish.prompt, seconds=wish.seconds
+        )
+
+    return await _made(request, response, parts, identity, idempotency_key, make)
+
+
+@router.post("/loops", openapi_extra=described(asked.Loop, "video"))
+async def loop(
+    request: Request,
+    response: Response,
+    parts: Given,
+    identity: Writer,
+    idempotency_key: IdempotencyKey = None,
+) -> Video:
+    """Lead a video's end back to its beginning, so that it can be played for ever."""
+
+    def make(asking: Asking) -> Sequence[Created]:
+        wish = asking.body.parse(asked.Loop)
+        clip = asking.clip(wish.video)
+        return orders.from_clips(
+            parts, asking.asker, wish, "loop", [clip], prompt=wish.prompt, seconds=wish.seconds
+        )
+
+    return await _made(request, response, parts, identity, idempotency_key, make)
+
+
+@router.post("/connections", openapi_extra=described(asked.Connect))
+async def connect(
+    request: Request,
+    response: Response,
+    parts: Given,
+    identity: Writer,
+    idempotency_key: IdempotencyKey = None,
+) -> Video:
+    """Join two videos by so many new seconds between them."""
+
+    def make(asking: Asking) -> Sequence[Created]:
+        wish = asking.body.parse(asked.Connect)
+        clips = asking.clips(wish.videos)
+        return orders.from_clips(
+            parts, asking.asker, wish, "connect", clips, prompt=wish.prompt, seconds=wish.seconds
+        )
+
+    return await _made(request, response, parts, identity, idempotency_key, make)
+
+
+@router.post("/blends", openapi_extra=described(asked.Blend))
+async def blend(
+    request: Request,
+    response: Response,
+    parts: Given,
+    identity: Writer,
+    idempotency_key: IdempotencyKey = None,
+) -> Video:
+    """Make one video of two, the first turning into the second."""
+
+    def make(asking: Asking) -> Sequence[Created]:
+        wish = asking.body.parse(asked.Blend)
+        return orders.from_clips(
+            parts,
+            asking.asker,
+            wish,
+            "blend",
+            asking.clips(wish.videos),
+            prompt=wish.prompt,
+            strength=wish.strength,
+            curve=wish.curve,
+        )
+
+    return await _made(request, response, parts, identity, idempotency_key, make)
+
+
+@router.post("/{video_id}/remix", openapi_extra=described(asked.Remix))
+async def remix(
+    video_id: str,
+    request: Request,
+    response: Response,
+    parts: Given,
+    identity: Writer,
+    idempotency_key: IdempotencyKey = None,
+) -> Video:
+    """Make a video again from its own noise, with another prompt."""
+
+    def make(asking: Asking) -> Sequence[Created]:
+        wish = asking.body.parse(asked.Remix)
+        given = orders.given_video(parts, identity, video_id)
+        return orders.from_clips(
+            parts, asking.asker, wish, "remix", [given], prompt=wish.prompt, strength=wish.strength
+        )
+
+    return await _made(request, response, parts, identity, idempotency_key, make)
+
+
+def _sha256(file: UploadFile) -> str:
+    digest = hashlib.file_digest(file.file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
+    file.file.seek(0)
+    return digest

@@ -1,0 +1,283 @@
+"""From what was asked to jobs: everything is checked here that can be without a model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hibari.accounts import Identity
+from hibari.api.asked import Create, Options
+from hibari.api.errors import Refused
+from hibari.api.parts import Parts, is_sora
+from hibari.assignment import Assignment, Source, StoredCard, Tool
+from hibari.contracts import (
+    MAX_OUTPUT_HEIGHT_PX,
+    MAX_OUTPUT_WIDTH_PX,
+    MIN_OUTPUT_PX,
+    Card,
+    GenerationRequest,
+    InvalidRequest,
+    ModelSpec,
+)
+from hibari.jobs import Created, Job, NewJob, State
+
+RANDOM_SEEDS = 2**31
+SORA_SIZE, SORA_SECONDS, SORA_FPS = (720, 1280), 4.0, 24  # what Sora's code gets if it says nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A clip that a job starts from. `job` is None for one that was uploaded."""
+
+    source: Source
+    width: int
+    height: int
+    seconds: float
+    fps: int | None
+    job: Job | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Who asks, and what makes a repetition of the request known.
+
+    Attributes:
+        idempotency_key: as it came; None without one.
+        fingerprint: of the whole request as it came.
+    """
+
+    identity: Identity
+    idempotency_key: str | None
+    fingerprint: str
+
+
+def fingerprint(route: str, values: dict[str, Any], files: dict[str, str]) -> str:
+    """What must be the same for the same idempotency key."""
+    return hashlib.sha256(json.dumps([route, values, files], sort_keys=True).encode()).hexdigest()
+
+
+def given_video(parts: Parts, identity: Identity, video_id: str) -> Given:
+    """A finished video of the one who asks.
+
+    Raises:
+        NotFound: there is none.
+        Refused: it is not finished.
+    """
+    job = finished(parts, identity, video_id)
+    result = job.result or {}
+    fps, frames = int(result["fps"]), int(result["frames"])
+    source = Source(result["video"], result.get("latent"))
+    return Given(source, int(result["width"]), int(result["height"]), frames / fps, fps, job)
+
+
+def finished(parts: Parts, identity: Identity, video_id: str) -> Job:
+    """A job whose clip is there.
+
+    Raises:
+        NotFound: there is none of that id.
+        Refused: 409, it is not finished, or has failed.
+    """
+    job = parts.jobs.get(video_id, owner=identity.account.id)
+    if job.state is State.COMPLETED:
+        return job
+    if job.is_final:
+        raise Refused(409, "video_failed", f"the video {job.id} was not made: {job.error_message}")
+    raise Refused(
+        409,
+        "video_not_ready",
+        f"the video {job.id} is not finished ({job.progress} %); ask again when its status is completed",
+    )
+
+
+def from_prompt(
+    parts: Parts, asker: Asker, asked: Create, image: Source | None, cards: Sequence[StoredCard]
+) -> list[Created]:
+    """Jobs of a prompt or a storyboard, with a picture or without.
+
+    Raises:
+        InvalidRequest: it cannot be made; says what can.
+    """
+    spec = parts.spec(asked.model)
+    options = _options(asked)
+    if asked.transition_s is not None:
+        options["transition_s"] = asked.transition_s
+    sora = asked.model is not None and is_sora(asked.model)
+    size = _size(asked.size) if asked.size else (SORA_SIZE if sora else None)
+    seconds = asked.seconds if asked.seconds is not None else (SORA_SECONDS if sora else None)
+    if sora:
+        options.setdefault("fps", SORA_FPS)
+    options |= {"size": size, "seconds": seconds}
+    texts = [Card(card.at_s, card.prompt) for card in cards if card.image is None]
+    if texts and asked.prompt.strip() and texts[0].at_s > 0:
+        texts.insert(0, Card(0.0, asked.prompt))  # as `tools` does
+    prompt = "" if texts else asked.prompt
+    request = GenerationRequest.resolve(spec, prompt, cards=texts, **{**options, "seed": asked.seed or 0})
+    for card in cards:
+        if not 0 <= card.at_s <= request.seconds:
+            raise InvalidRequest(
+                f"a card is at {card.at_s:g} s; the clip has 0 to {request.seconds:g} s", field="cards"
+            )
+    pictures = sum(card.image is not None for card in cards) + (image is not None)
+    if pictures and pictures >= spec.latent_frames(request.native_frames):
+        raise InvalidRequest(
+            f"{pictures} pictures fill the whole clip of {request.seconds:g} s; make it longer",
+            field="seconds",
+        )
+    assignment = Assignment(asked.prompt, image=image, cards=tuple(cards), options=options)
+    return _create(parts, asker, asked, spec, assignment, request)
+
+
+def from_clips(
+    parts: Parts,
+    asker: Asker,
+    asked: Options,
+    tool: Tool,
+    clips: Sequence[Given],
+    *,
+    prompt: str,
+    size: str | None = None,
+    seconds: float | None = None,
+    strength: str | None = None,
+    curve: str = "smooth",
+) -> list[Created]:
+    """Jobs of a tool that works on clips. `seconds` is what is added, for tools that add.
+
+    Raises:
+        InvalidRequest: it cannot be made; says what can.
+    """
+    first = clips[0]
+    model = asked.model
+    if model is None and first.job is not None:
+        model = first.job.model
+    spec = parts.spec(model)
+    if not prompt.strip():
+        # The clip's own recipe says what it shows, if it is one of ours.
+        if first.job is None:
+            raise InvalidRequest("the prompt is empty; say what the clip shows", field="prompt")
+        prompt = str(first.job.request["shown"]["prompt"])
+    options = _options(asked)
+    if first.fps is not None:
+        options.setdefault("fps", min(first.fps, 30))
+    if size is not None:
+        options["size"] = _size(size)
+    total_s = _total_s(tool, clips, seconds)
+    checked = {**options, "size": options.get("size") or _own_size(first, spec), "seconds": total_s}
+    request = GenerationRequest.resolve(spec, prompt, **{**checked, "seed": asked.seed or 0})
+    if seconds is not None:
+        if not 0 < seconds <= spec.max_seconds:
+            raise InvalidRequest(
+                f"seconds is {seconds:g}; above 0 to {spec.max_seconds:g} seconds can be added",
+                field="seconds",
+            )
+        options["seconds"] = seconds
+    if tool == "remix" and asked.n > 1:
+        raise InvalidRequest(
+            "a remix keeps its video's own noise, so there are no variations of it", field="n"
+        )
+    assignment = Assignment(
+        prompt,
+        tool=tool,
+        clips=tuple(clip.source for clip in clips),
+        strength=_strength(strength),
+        curve=curve,
+        options=options,
+    )
+    sources = tuple(clip.job.id for clip in clips if clip.job is not None)
+    remixed = first.job.id if tool == "remix" and first.job is not None else None
+    return _create(parts, asker, asked, spec, assignment, request, sources=sources, remixed_from=remixed)
+
+
+def _create(
+    parts: Parts,
+    asker: Asker,
+    asked: Options,
+    spec: ModelSpec,
+    assignment: Assignment,
+    request: GenerationRequest,
+    *,
+    sources: tuple[str, ...] = (),
+    remixed_from: str | None = None,
+) -> list[Created]:
+    """The jobs, as many as variations were asked for. `request` is what was checked, and what is shown."""
+    seed = secrets.randbelow(RANDOM_SEEDS) if asked.seed is None else asked.seed
+    created: list[Created] = []
+    for index in range(asked.n):
+        options = {**assignment.options, "seed": seed + index}
+        key = asker.idempotency_key
+        new = NewJob(
+            owner=asker.identity.account.id,
+            key_id=asker.identity.key.id if asker.identity.key else None,
+            model=spec.name,
+            request={
+                "assignment": replace(assignment, options=options).to_json(),
+                "shown": {
+                    "model": asked.model or spec.name,
+                    "prompt": request.prompt,
+                    "seconds": f"{round(request.seconds, 3):g}",
+                    "size": f"{request.width}x{request.height}",
+                },
+            },
+            steps=request.steps,
+            pace=f"{spec.name}:{request.native_width}x{request.native_height}",
+            keep_s=parts.settings.keep_s,
+            sources=sources,
+            remixed_from=remixed_from,
+            # One key for one request: its variations have keys of their own made of it.
+            idempotency_key=None if key is None else hashlib.sha256(f"{index} {key}".encode()).hexdigest(),
+            fingerprint=asker.fingerprint,
+        )
+        created.append(parts.jobs.create(new))
+    return created
+
+
+def _options(asked: Options) -> dict[str, Any]:
+    """Options of `GenerationRequest.resolve` that were given; without the seed, which may still be drawn."""
+    names = ("negative_prompt", "steps", "guidance_scale", "sampler", "reuse", "deterministic", "fps")
+    options = {name: value for name in names if (value := getattr(asked, name)) is not None}
+    if asked.guidance_low is not None or asked.guidance_high is not None:
+        low = 0.0 if asked.guidance_low is None else asked.guidance_low
+        options["guidance_interval"] = low, 1.0 if asked.guidance_high is None else asked.guidance_high
+    return options
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, height = text.split("x")
+    return int(width), int(height)
+
+
+def _own_size(clip: Given, spec: ModelSpec) -> tuple[int, int]:
+    """The size in which a clip came, or the model's own where that cannot be made; as `tools` does."""
+    width, height = clip.width // 2 * 2, clip.height // 2 * 2
+    possible = MIN_OUTPUT_PX <= min(width, height) and width <= MAX_OUTPUT_WIDTH_PX
+    return (width, height) if possible and height <= MAX_OUTPUT_HEIGHT_PX else spec.native_size(width, height)
+
+
+def _total_s(tool: Tool, clips: Sequence[Given], added_s: float | None) -> float:
+    match tool:
+        case "extend" | "extend_back" | "loop":
+            return clips[0].seconds + (added_s or 0)
+        case "connect":
+            return clips[0].seconds + clips[1].seconds + (added_s or 0)
+        case "blend":
+            return min(clips[0].seconds, clips[1].seconds)
+        case "remix" | "edit":
+            return clips[0].seconds
+
+
+def _strength(text: str | None) -> float | str | None:
+    if text is None or text in ("subtle", "mild", "strong"):
+        return text
+    try:
+        strength = float(text)
+    except ValueError:
+        strength = 0.0
+    if not 0 < strength <= 1:
+        raise InvalidRequest(
+            f"strength is {text[:60]!r}; wanted subtle, mild, strong or a number above 0 to 1",
+            field="strength",
+        )
+    return strength

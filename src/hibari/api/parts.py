@@ -1,0 +1,86 @@
+"""What the routes work with, put together once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from hibari import catalog
+from hibari.accounts import Accounts
+from hibari.contracts import ModelSpec, UnknownModel
+from hibari.db import Database
+from hibari.jobs import Jobs, Policy, Upkeep
+from hibari.media.storage import Storage
+from hibari.settings import ServerSettings
+
+SORA = ("sora-2", "sora-2-pro")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The rooms that the API stands on."""
+
+    settings: ServerSettings
+    database: Database
+    accounts: Accounts
+    jobs: Jobs
+    upkeep: Upkeep
+    storage: Storage
+
+    @classmethod
+    def of(cls, settings: ServerSettings) -> Parts:
+        """The parts as the settings say.
+
+        Raises:
+            HibariError: the database or the storage cannot be had.
+        """
+        database = Database(settings.database)
+        policy = Policy(lease_s=settings.lease_s)
+        return cls(
+            settings=settings,
+            database=database,
+            accounts=Accounts(database),
+            jobs=Jobs(database, policy=policy),
+            upkeep=Upkeep(database, policy=policy),
+            storage=Storage(settings.storage),
+        )
+
+    def aliases(self) -> Mapping[str, str]:
+        """Names of Sora's, and the model behind each."""
+        return dict.fromkeys(SORA, self.settings.sora_model)
+
+    def spec(self, name: str | None) -> ModelSpec:
+        """The model behind a name, an alias, an alias with a date as in `sora-2-2025-10-06`, or none.
+
+        Raises:
+            UnknownModel: there is none of that name.
+        """
+        if name is None:
+            return catalog.spec(self.settings.model)
+        if is_sora(name):
+            return catalog.spec(self.settings.sora_model)
+        try:
+            return catalog.spec(name)
+        except UnknownModel as error:
+            known = ", ".join((*catalog.names(), *SORA))
+            raise UnknownModel(
+                f"there is no model {name[:60]!r}; known models: {known}", field="model"
+            ) from error
+
+
+def is_sora(name: str) -> bool:
+    """Whether a name is one of Sora's, with a date or without."""
+    return any(name == one or _is_dated(name, one) for one in SORA)
+
+
+def _is_dated(name: str, base: str) -> bool:
+    rest = name.removeprefix(f"{base}-")
+    return rest != name and rest[:1].isdigit() and rest.replace("-", "").isdigit()
+
+
+def parts_of(request: Request) -> Parts:
+    """The application's parts, for a route."""
+    parts: Parts = request.app.state.parts
+    return parts

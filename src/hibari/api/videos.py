@@ -1,0 +1,129 @@
+"""The routes about videos that were asked for: look, list, fetch, cancel, delete."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from hibari.api.errors import Refused
+from hibari.api.keys import Given, Reader, Writer
+from hibari.api.orders import finished
+from hibari.api.wire import Deleted, Video, VideoList, poll_after_ms, video_of
+from hibari.contracts import NotFound
+from hibari.media.storage import Stored
+
+router = APIRouter(prefix="/videos", tags=["videos"])
+
+MEDIA_TYPES = {"video": "video/mp4", "thumbnail": "image/webp", "spritesheet": "image/jpeg"}
+_SUFFIXES = {"video": "mp4", "thumbnail": "webp", "spritesheet": "jpg"}
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+@router.get("")
+def page(
+    parts: Given,
+    identity: Reader,
+    after: Annotated[str | None, Query(description="Id of the video after which the page begins.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> VideoList:
+    """Videos, the newest first, page by page. Pages do not move while videos come and go."""
+    found = parts.jobs.page(owner=identity.account.id, after=after, limit=limit, newest_first=order == "desc")
+    data = [video_of(job) for job in found.jobs]
+    return VideoList(
+        data=data,
+        first_id=data[0].id if data else None,
+        last_id=data[-1].id if data else None,
+        has_more=found.has_more,
+    )
+
+
+@router.get("/{video_id}")
+def retrieve(video_id: str, response: Response, parts: Given, identity: Reader) -> Video:
+    """A video as it is now. The header `openai-poll-after-ms` says when to ask again."""
+    job = parts.jobs.get(video_id, owner=identity.account.id)
+    estimate = None if job.is_final else parts.jobs.estimate(video_id, owner=identity.account.id)
+    response.headers["openai-poll-after-ms"] = str(poll_after_ms(estimate))
+    return video_of(job)
+
+
+@router.delete("/{video_id}")
+def delete(video_id: str, parts: Given, identity: Writer) -> Deleted:
+    """Delete a video, whatever state it is in: what runs stops at its next step, and nothing brings it back."""
+    parts.jobs.delete(video_id, owner=identity.account.id)
+    return Deleted(id=video_id)
+
+
+@router.post("/{video_id}/cancel")
+def cancel(video_id: str, parts: Given, identity: Writer) -> Video:
+    """Stop a video and keep its record: it becomes `failed`, with `error.code` `cancelled`. One that is finished stays
+    as it is."""
+    return video_of(parts.jobs.cancel(video_id, owner=identity.account.id))
+
+
+@router.head("/{video_id}/content", include_in_schema=False)
+@router.get("/{video_id}/content", response_class=StreamingResponse)
+def content(
+    video_id: str,
+    request: Request,
+    parts: Given,
+    identity: Reader,
+    variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+) -> Response:
+    """The finished file: the video (MP4), a thumbnail (WebP) or a sheet of 24 moments (JPEG). Parts of it can be asked
+    for with `Range`."""
+    job = finished(parts, identity, video_id)
+    key = str((job.result or {})[variant])
+    stored = parts.storage.find(key)
+    if stored is None:
+        raise NotFound(f"the {variant} of {job.id} is no longer in the storage")
+    headers = {
+        "ETag": stored.etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",  # may be kept, but it must be asked whether it is still there
+        "Content-Disposition": f'inline; filename="{job.id}.{_SUFFIXES[variant]}"',
+    }
+    if stored.etag in _tags(request.headers.get("if-none-match", "")):
+        return Response(status_code=304, headers=headers)
+    start, end, status = _wanted(request, stored)
+    if status == 206:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{stored.size_bytes}"
+    headers["Content-Length"] = str(end - start)
+    media_type = MEDIA_TYPES[variant]
+    if request.method == "HEAD" or start == end:
+        return Response(status_code=status, headers=headers, media_type=media_type)
+    return StreamingResponse(
+        parts.storage.read(key, start, end), status_code=status, headers=headers, media_type=media_type
+    )
+
+
+def _wanted(request: Request, stored: Stored) -> tuple[int, int, int]:
+    """First byte, the one after the last, and the status. A range that is none, or several, is the whole file, as
+    RFC 9110 allows."""
+    size = stored.size_bytes
+    whole = 0, size, 200
+    match = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    if match is None or match.group(1) == match.group(2) == "":
+        return whole
+    if request.headers.get("if-range", stored.etag) != stored.etag:
+        return whole
+    first, last = match.groups()
+    start = int(first) if first else max(0, size - int(last))
+    end = min(size, int(last) + 1) if first and last else size
+    if first and last and int(last) < int(first):
+        return whole
+    if start >= end:
+        raise Refused(
+            416,
+            "range_not_satisfiable",
+            f"the file has {size} bytes; the range begins behind them",
+            headers={"Content-Range": f"bytes */{size}"},
+        )
+    return start, end, 206
+
+
+def _tags(header: str) -> list[str]:
+    return [tag.strip().removeprefix("W/") for tag in header.split(",")]

@@ -1,0 +1,183 @@
+"""The shapes that go over the wire, and how a job becomes one of them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from hibari.jobs import Estimate, Job, State
+
+PROBLEM = "the request was refused; `error.code` says why"
+
+
+class JobError(BaseModel):
+    """Why a video was not made."""
+
+    code: str
+    message: str
+
+
+class Details(BaseModel):
+    """What Hibari knows beyond the Videos API.
+
+    `model` is what really made it, `native_size` the size it was made at, `size` is reached by resizing.
+    """
+
+    model: str
+    tool: str | None
+    seed: int | None
+    steps: int | None
+    step: int
+    fps: int | None
+    frames: int | None
+    native_size: str | None
+    postprocess: list[str]
+    attempt: int
+    sources: list[str]
+    variations: list[str] | None = Field(
+        default=None, description="Ids of all videos that one request made; only in its answer."
+    )
+
+
+class Video(BaseModel):
+    """A video, from the moment that it was asked for."""
+
+    id: str
+    object: Literal["video"] = "video"
+    model: str
+    status: Literal["queued", "in_progress", "completed", "failed"]
+    progress: int = Field(ge=0, le=100, description="Percent; moves with the steps.")
+    created_at: int
+    completed_at: int | None
+    expires_at: int | None
+    error: JobError | None
+    prompt: str
+    remixed_from_video_id: str | None
+    seconds: str
+    size: str
+    hibari: Details
+
+
+class VideoList(BaseModel):
+    """A page of videos."""
+
+    object: Literal["list"] = "list"
+    data: list[Video]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class Deleted(BaseModel):
+    """A video that is gone."""
+
+    id: str
+    deleted: Literal[True] = True
+    object: Literal["video.deleted"] = "video.deleted"
+
+
+class Character(BaseModel):
+    """A character that was stored."""
+
+    id: str
+    created_at: int
+    name: str
+
+
+class Model(BaseModel):
+    """A model, or a name that stands for one."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "hibari"
+    summary: str
+    sizes: list[str]
+    fps: int
+    max_seconds: float
+    licence: str
+
+
+class ModelList(BaseModel):
+    """All models."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class ErrorDetail(BaseModel):
+    """What was wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorAnswer(BaseModel):
+    """Every refusal."""
+
+    error: ErrorDetail
+
+
+def video_of(job: Job, variations: list[str] | None = None) -> Video:
+    """A job as the wire shows it. It is `queued` until its first step begins."""
+    shown: dict[str, Any] = job.request["shown"]
+    options: dict[str, Any] = job.request["assignment"]["options"]
+    result = job.result or {}
+    error = None
+    if job.error_code is not None and job.state in (State.FAILED, State.CANCELLED):
+        error = JobError(code=job.error_code, message=job.error_message or "")
+    return Video(
+        id=job.id,
+        model=shown["model"],
+        status=_status(job),
+        progress=job.progress,
+        created_at=int(job.created_at),
+        completed_at=_whole(job.finished_at) if job.state is State.COMPLETED else None,
+        expires_at=_whole(job.expires_at),
+        error=error,
+        prompt=shown["prompt"],
+        remixed_from_video_id=job.remixed_from,
+        seconds=shown["seconds"],
+        size=shown["size"],
+        hibari=Details(
+            model=job.model,
+            tool=job.request["assignment"]["tool"],
+            seed=options.get("seed"),
+            steps=job.steps,
+            step=job.step,
+            fps=result.get("fps"),
+            frames=result.get("frames"),
+            native_size=result.get("native_size"),
+            postprocess=result.get("postprocess", []),
+            attempt=job.attempt,
+            sources=list(job.sources),
+            variations=variations,
+        ),
+    )
+
+
+def poll_after_ms(estimate: Estimate | None) -> int:
+    """How long a client should wait before it asks again: a tenth of what is left, 0.2 to 10 seconds; a second where
+    nothing is known."""
+    if estimate is None or estimate.seconds_left is None:
+        return 1000
+    return round(min(10.0, max(0.2, estimate.seconds_left / 10)) * 1000)
+
+
+def _status(job: Job) -> Literal["queued", "in_progress", "completed", "failed"]:
+    match job.state:
+        case State.QUEUED:
+            return "queued"
+        case State.RUNNING:
+            return "queued" if job.started_at is None else "in_progress"
+        case State.COMPLETED:
+            return "completed"
+        case State.FAILED | State.CANCELLED:
+            return "failed"
+
+
+def _whole(moment: float | None) -> int | None:
+    return None if moment is None else int(moment)

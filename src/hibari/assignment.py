@@ -1,0 +1,103 @@
+"""What a job asks of its worker, as it is stored with the job: the one agreement between `api` and `worker`.
+
+The API writes it without knowing a model, the worker reads it with one. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from hibari.contracts import InputError
+
+Tool = Literal["remix", "edit", "extend", "extend_back", "loop", "connect", "blend"]
+TOOLS: tuple[Tool, ...] = ("remix", "edit", "extend", "extend_back", "loop", "connect", "blend")
+TWO_CLIPS: frozenset[Tool] = frozenset({"connect", "blend"})
+
+VIDEO, THUMBNAIL, SPRITESHEET = "video.mp4", "thumbnail.webp", "spritesheet.jpg"
+LATENT = f"{VIDEO}.latent"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A picture or clip that a job starts from: `key` in the storage. Of a clip that a job made, `latent` is the key of
+    what it was decoded from, if that was kept."""
+
+    key: str
+    latent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCard:
+    """A card of a storyboard, with a prompt or a picture."""
+
+    at_s: float
+    prompt: str = ""
+    image: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """All that a worker needs to know.
+
+    Attributes:
+        prompt: may be empty where a clip with a recipe, or cards, are given.
+        tool: what to do with `clips`; None is a clip from a prompt, pictures or cards.
+        clips: what the tool works on: two for TWO_CLIPS, one for the others.
+        image, last_image: the first and the last frame.
+        cards: a storyboard.
+        strength: of edit, remix and blend; see `tools.Wish`.
+        curve: of blend.
+        options: of `GenerationRequest.resolve`, the seed among them.
+    """
+
+    prompt: str
+    tool: Tool | None = None
+    clips: tuple[Source, ...] = ()
+    image: Source | None = None
+    last_image: Source | None = None
+    cards: tuple[StoredCard, ...] = ()
+    strength: float | str | None = None
+    curve: str = "smooth"
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def sources(self) -> list[Source]:
+        """Everything in the storage that it starts from."""
+        pictures = [self.image, self.last_image, *(card.image for card in self.cards)]
+        return [*self.clips, *(picture for picture in pictures if picture is not None)]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON can say it."""
+        return {**asdict(self), "options": dict(self.options)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Assignment:
+        """Back from JSON.
+
+        Raises:
+            InputError: it is none, as after a change of version.
+        """
+        try:
+            pictures = {name: _source(values[name]) for name in ("image", "last_image")}
+            cards = tuple(StoredCard(**{**card, "image": _source(card["image"])}) for card in values["cards"])
+            clips = tuple(Source(**clip) for clip in values["clips"])
+            options = dict(values["options"])
+            if options.get("size"):
+                options["size"] = tuple(options["size"])
+            if options.get("guidance_interval"):
+                options["guidance_interval"] = tuple(options["guidance_interval"])
+            fields: dict[str, Any] = {
+                **values,
+                **pictures,
+                "cards": cards,
+                "clips": clips,
+                "options": options,
+            }
+            return cls(**fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"this is no assignment that this version knows: {error}") from error
+
+
+def _source(values: Mapping[str, Any] | None) -> Source | None:
+    return None if values is None else Source(**values)
