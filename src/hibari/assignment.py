@@ -80,7 +80,9 @@ class Assignment:
         """
         try:
             pictures = {name: _source(values[name]) for name in ("image", "last_image")}
-            cards = tuple(StoredCard(**{**card, "image": _source(card["image"])}) for card in values["cards"])
+            cards = tuple(
+                StoredCard(card["at_s"], card["prompt"], _source(card["image"])) for card in values["cards"]
+            )
             clips = tuple(Source(**clip) for clip in values["clips"])
             options = dict(values["options"])
             if options.get("size"):

@@ -10,9 +10,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hibari import __version__
 from hibari.api import asked, characters, errors, events, health, making, models, videos
-from hibari.api.parts import Parts
+from hibari.api.parts import Parts, version
 from hibari.api.wire import PROBLEM, ErrorAnswer
 from hibari.db import migrate
 from hibari.settings import ServerSettings
@@ -38,7 +37,7 @@ def create_app(settings: ServerSettings, parts: Parts | None = None) -> FastAPI:
     }
     app = FastAPI(
         title="Hibari",
-        version=__version__,
+        version=version(),
         summary="The Videos API, on your own machine.",
         responses=refusals,
         docs_url=None,  # its scripts would come from somebody else's server

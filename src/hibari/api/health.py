@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from hibari import __version__
 from hibari.api.keys import Given
+from hibari.api.parts import version
 
 router = APIRouter(tags=["operations"])
 
@@ -13,7 +13,7 @@ router = APIRouter(tags=["operations"])
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
     """The process lives."""
-    return {"status": "ok", "version": __version__}
+    return {"status": "ok", "version": version()}
 
 
 @router.get("/readyz")

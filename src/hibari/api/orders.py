@@ -115,7 +115,8 @@ def from_prompt(
     if texts and asked.prompt.strip() and texts[0].at_s > 0:
         texts.insert(0, Card(0.0, asked.prompt))  # as `tools` does
     prompt = "" if texts else asked.prompt
-    request = GenerationRequest.resolve(spec, prompt, cards=texts, **{**options, "seed": asked.seed or 0})
+    checked: dict[str, Any] = {**options, "cards": texts, "seed": asked.seed or 0}
+    request = GenerationRequest.resolve(spec, prompt, **checked)
     for card in cards:
         if not 0 <= card.at_s <= request.seconds:
             raise InvalidRequest(
@@ -165,8 +166,9 @@ def from_clips(
     if size is not None:
         options["size"] = _size(size)
     total_s = _total_s(tool, clips, seconds)
-    checked = {**options, "size": options.get("size") or _own_size(first, spec), "seconds": total_s}
-    request = GenerationRequest.resolve(spec, prompt, **{**checked, "seed": asked.seed or 0})
+    shape = options.get("size") or _own_size(first, spec)
+    checked: dict[str, Any] = {**options, "size": shape, "seconds": total_s, "seed": asked.seed or 0}
+    request = GenerationRequest.resolve(spec, prompt, **checked)
     if seconds is not None:
         if not 0 < seconds <= spec.max_seconds:
             raise InvalidRequest(

@@ -29,16 +29,25 @@ def spritesheet(frames: Sequence[Frame]) -> bytes:
     """
     if not frames:
         raise ValueError("a spritesheet needs at least one frame")
-    moments = np.linspace(0, len(frames) - 1, COLUMNS * ROWS).round().astype(int)
-    if len(frames) < COLUMNS * ROWS:
-        moments = np.minimum(np.arange(COLUMNS * ROWS), len(frames) - 1)
-    tiles = [_small(frames[int(index)], TILE_PX) for index in moments.tolist()]
+    tiles = [_small(frames[index], TILE_PX) for index in moments(len(frames))]
     width, height = tiles[0].size
     page = Image.new("RGB", (COLUMNS * width, ROWS * height))
     for index, tile in enumerate(tiles):
         row, column = divmod(index, COLUMNS)
         page.paste(tile, (column * width, row * height))
     return _encoded(page, "JPEG", quality=85)
+
+
+def moments(count: int) -> list[int]:
+    """Numbers of the frames of a clip of `count` that a spritesheet shows. The sheet of only these is the same."""
+    if count < COLUMNS * ROWS:
+        return [min(index, count - 1) for index in range(COLUMNS * ROWS)]
+    return [round(index) for index in np.linspace(0, count - 1, COLUMNS * ROWS).tolist()]
+
+
+def tile(frame: Frame) -> Frame:
+    """A frame in the size in which a spritesheet shows it, for whoever cannot keep the whole clip."""
+    return np.asarray(_small(frame, TILE_PX))
 
 
 def _small(frame: Frame, longest_px: int) -> Image.Image:

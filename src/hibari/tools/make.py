@@ -44,12 +44,13 @@ def make(
         model, orders, on_event=on_event, text_cache=text_cache, memory_bytes=memory_bytes
     )
     return [
-        Made(_finished(job, one.stream), None if job.cut else one.latent_CFHW)
+        Made(finished(job, one.stream), None if job.cut else one.latent_CFHW)
         for job, one in zip(jobs, generated, strict=True)
     ]
 
 
-def _finished(job: Job, native: ClipStream) -> ClipStream:
+def finished(job: Job, native: ClipStream) -> ClipStream:
+    """What the engine decoded for a job, without what is cut, at the wanted size, rate and length."""
     request = job.request
     if job.cut:
         done = f"left out {len(job.cut)} frames that only repeat their neighbours"

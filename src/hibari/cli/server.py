@@ -1,0 +1,163 @@
+"""`hibari serve` and `hibari worker`: the service on one machine, or a worker for one that runs elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hibari import catalog
+from hibari.cli import stop
+from hibari.contracts import InvalidRequest, MissingPart, OutputError
+from hibari.settings import ServerSettings, Settings
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Folder for the database and the videos.", metavar="FOLDER")
+]
+BACKLOG = 2048
+GRACE_S = 3  # for answers that are on their way when the server stops
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 by default.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port; 8000 by default, 0 is any that is free.")
+    ] = None,
+    data_dir: DataDir = None,
+    workers: Annotated[
+        int, typer.Option(min=0, max=64, help="Worker processes; 0 if they all run elsewhere.")
+    ] = 1,
+) -> None:
+    """Start the server: the Videos API, and a worker beside it that is restarted should it die."""
+    settings = ServerSettings.from_environment(host=host, port=port, data_dir=data_dir)
+    for model in (settings.model, settings.sora_model):
+        catalog.spec(model)  # a wrong HIBARI_MODEL is an error of its own
+    try:
+        import uvicorn
+
+        from hibari.api import create_app
+    except ModuleNotFoundError as error:
+        raise MissingPart(
+            f"the server needs the package {error.name}; install it with: pip install 'hibari[server]'"
+        ) from error
+    from hibari.cli.supervise import Supervisor
+
+    _log()
+    with _listening(settings) as listening:
+        app = create_app(settings)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE_S
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "hibari",
+            "worker",
+            "--with-parent",
+            "--data-dir",
+            str(settings.data_dir),
+        ]
+        supervisors = [Supervisor(command) for _ in range(workers)]
+        for supervisor in supervisors:
+            supervisor.start()
+        address, bound_port = listening.getsockname()[:2]
+        shown = f"[{address}]" if ":" in address else address
+        typer.echo(f"hibari serves http://{shown}:{bound_port}/v1 from {settings.data_dir}")
+        sys.stdout.flush()
+        try:
+            uvicorn.Server(config).run(sockets=[listening])
+        except (KeyboardInterrupt, stop.Terminated):
+            pass  # the server has stopped in peace, and only repeats the signal that told it to
+        finally:
+            for supervisor in supervisors:
+                supervisor.stop()
+
+
+def worker(
+    data_dir: DataDir = None,
+    jobs: Annotated[int, typer.Option(min=1, max=256, help="Videos at a time.")] = 8,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Only videos of this model; can be given again.", metavar="NAME")
+    ] = None,
+    with_parent: Annotated[
+        bool, typer.Option("--with-parent", hidden=True, help="Stop when the standard input ends.")
+    ] = False,
+) -> None:
+    """Make the videos that the database has queued, on this machine."""
+    settings = ServerSettings.from_environment(data_dir=data_dir)
+    machine = Settings.from_environment()
+    for name in model or []:
+        catalog.spec(name)
+    from hibari import tools
+    from hibari.db import Database, migrate
+    from hibari.engine.runtime import prepare_torch
+    from hibari.jobs import Policy
+    from hibari.media.storage import Storage
+    from hibari.worker import Worker
+
+    _log()
+    database = Database(settings.database)
+    migrate(database)
+    device = prepare_torch(machine)
+    taker = Worker(
+        database,
+        Storage(settings.storage),
+        lambda name: catalog.load(name, device=device),
+        policy=Policy(lease_s=settings.lease_s),
+        models=model or None,
+        max_jobs=jobs,
+        memory_bytes=machine.memory_bytes,
+        text_cache=tools.text_cache(machine),
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: taker.stop())
+    if with_parent:
+        threading.Thread(target=_wait_for_parent, args=(taker.stop,), daemon=True).start()
+    taker.run()
+    database.close()
+
+
+def _wait_for_parent(stop_worker: object) -> None:
+    """The other end of the standard input is the parent's: it ends when the parent does, however that happens."""
+    assert callable(stop_worker)
+    sys.stdin.read()
+    stop_worker()
+
+
+def _listening(settings: ServerSettings) -> socket.socket:
+    """A socket that is bound, so that a port that is taken is said before anything begins.
+
+    Raises:
+        InvalidRequest: there is no such address here.
+        OutputError: the port is taken, or not for us.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise InvalidRequest(f"host is {settings.host!r}, which is no address here", field="host") from error
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(BACKLOG)  # who comes from now on waits, and is not refused
+    except OSError as error:
+        listening.close()
+        raise OutputError(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror}; choose another with --port"
+        ) from error
+    return listening
+
+
+def _log() -> None:
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,0 +1,47 @@
+"""Why a job failed: stable codes for programs, sentences for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hibari.contracts import (
+    HibariError,
+    InputError,
+    InvalidRequest,
+    MissingPart,
+    OutOfMemory,
+    OutputError,
+    UnknownModel,
+    WeightsError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What is told of an error; `retry` where it may pass by itself."""
+
+    code: str
+    message: str
+    retry: bool
+
+
+# The most special class first.
+_KINDS: tuple[tuple[type[HibariError], str, bool], ...] = (
+    (UnknownModel, "model_unavailable", False),
+    (InvalidRequest, "invalid_request", False),
+    (InputError, "invalid_input", False),
+    (WeightsError, "model_unavailable", False),
+    (MissingPart, "model_unavailable", False),
+    (OutOfMemory, "out_of_memory", False),
+    (OutputError, "storage_failed", True),
+)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What to tell of an error. Of a bug's own words nothing is told: they may hold anything."""
+    for kind, code, retry in _KINDS:
+        if isinstance(error, kind):
+            return Failure(code, str(error), retry)
+    return Failure(
+        "server_error", "something went wrong while the video was made; the worker's log says what", True
+    )

@@ -1,0 +1,90 @@
+"""Removes what is over: deleted and expired videos with their files, and uploads that no job refers to."""
+
+from __future__ import annotations
+
+import logging
+import time
+from threading import Event, Thread
+
+from hibari.assignment import Assignment
+from hibari.contracts import HibariError
+from hibari.jobs import Jobs, State, Upkeep
+from hibari.media.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+SWEEP_EVERY_S = 1.0
+UPLOADS_EVERY_S = 600.0
+UPLOAD_KEPT_S = 3600.0  # a request that is just coming in has stored its files, and has no job yet
+UPLOADS = "uploads"
+
+
+class Housekeeping:
+    """A thread. Every worker has one, and they do not hinder each other."""
+
+    def __init__(self, jobs: Jobs, upkeep: Upkeep, storage: Storage) -> None:
+        self._jobs = jobs
+        self._upkeep = upkeep
+        self._storage = storage
+        self._stopped = Event()
+        self._thread = Thread(target=self._run, name="housekeeping", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait for that."""
+        self._stopped.set()
+        self._thread.join()
+
+    def sweep(self) -> None:
+        """End what is overdue, and remove the files of what is gone: files first, then the record."""
+        self._upkeep.sweep()
+        for job_id in self._upkeep.to_purge():
+            self._storage.remove(job_id)
+            self._upkeep.purge(job_id)
+
+    def sweep_uploads(self, now: float) -> int:
+        """Remove uploads that came more than UPLOAD_KEPT_S ago and that no unfinished job refers to; how many."""
+        old = [key for key in self._storage.keys(UPLOADS) if now - _came(key) > UPLOAD_KEPT_S]
+        if not old:
+            return 0
+        needed = self._needed()
+        gone = [key for key in old if key not in needed]
+        for key in gone:
+            self._storage.remove(key.rsplit("/", 1)[0])
+        return len(gone)
+
+    def _needed(self) -> set[str]:
+        """Keys that unfinished jobs refer to."""
+        keys: set[str] = set()
+        after: str | None = None
+        while True:
+            page = self._jobs.page(
+                after=after, limit=100, newest_first=False, states=[State.QUEUED, State.RUNNING]
+            )
+            for job in page.jobs:
+                keys |= {source.key for source in Assignment.from_json(job.request["assignment"]).sources()}
+            if not page.has_more:
+                return keys
+            after = page.jobs[-1].id
+
+    def _run(self) -> None:
+        next_uploads = time.monotonic()
+        while not self._stopped.wait(SWEEP_EVERY_S):
+            try:
+                self.sweep()
+                if time.monotonic() >= next_uploads:
+                    next_uploads = time.monotonic() + UPLOADS_EVERY_S
+                    self.sweep_uploads(time.time())
+            except HibariError as error:
+                logger.warning("housekeeping goes on later: %s", error)
+            except Exception:
+                logger.exception("housekeeping goes on later")
+
+
+def _came(key: str) -> float:
+    """When an upload came, in Unix seconds: its name says so."""
+    stamp = key.split("/")[1].split("-", 1)[0]
+    return float(stamp) if stamp.isdecimal() else 0.0
