@@ -72,6 +72,15 @@ def test_a_worker_that_was_too_slow_can_say_nothing_any_more(queue: Queue) -> No
     _all_calls(queue, "slow", slow)
 
 
+def test_an_older_claim_of_the_same_worker_is_as_stale(queue: Queue) -> None:
+    queue.add()
+    old = queue.claim()
+    queue.clock.pass_s(10)
+    new = queue.claim()
+    _all_calls(queue, "w1", old)
+    assert queue.worker().heartbeat(new) is Order.GO_ON
+
+
 def test_a_late_heartbeat_keeps_a_job_that_nobody_took(queue: Queue) -> None:
     queue.add()
     claim = queue.claim()
