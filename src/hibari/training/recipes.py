@@ -52,8 +52,8 @@ class TransformerRecipe:
         given_share: share of the clips in which some latent frames are given (sigma 0).
         picture_steps: the first steps see single latent frames only: what things look like is learned from many
             pictures for the price of one clip.
-        figure_weight: in those steps, by how much more an error counts where a figure is: a small part of the picture,
-            and most of what is asked for. Not later: it makes a doubtful cell lean towards the figure.
+        figure_weight: by how much more an error counts where a figure is: a small part of the picture, and most of what
+            is asked for. Its price: in doubt, at high noise levels, a cell leans towards the figure.
         window_share: share of the later steps with a part of a clip, from its beginning or from inside.
         window_frames: lengths of such parts in latent frames.
         sigma_floor: errors at lower noise levels weigh no more than x0's error does at this one.
@@ -141,7 +141,7 @@ def transformer_mini() -> TransformerRecipe:
         weight_decay=0.01,
         caption_dropout=0.1,
         given_share=0.2,
-        picture_steps=1300,
+        picture_steps=1200,
         figure_weight=2.0,
         window_share=0.5,
         window_frames=(1, 2, 3, 5),
@@ -151,7 +151,7 @@ def transformer_mini() -> TransformerRecipe:
         shard_clips=256,
         shards_at_start=20,
         steps_per_shard=30,
-        shards=64,
+        shards=48,
         captions=2,
         decays=(0.99, 0.997),
     )

@@ -171,9 +171,7 @@ class TransformerTask:
         # at which nothing is left to decide.
         weight = (sigma_BF / sigma_BF.clamp(min=self.recipe.sigma_floor))[:, None, :, None, None]
         error = ((velocity - velocity_target(latent, noise)) * weight).square()
-        share = asked.expand_as(error)
-        if step < self.recipe.picture_steps:
-            share = share * (1 + self.recipe.figure_weight * covered[:, None])
+        share = (asked * (1 + self.recipe.figure_weight * covered[:, None])).expand_as(error)
         loss = (error * share).sum() / share.sum()
         loss.backward()
         return {"loss": loss.item()}
