@@ -6,7 +6,7 @@ import asyncio
 from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import openai
 import pytest
@@ -37,7 +37,8 @@ def test_create_and_poll_and_all_three_variants(client: OpenAI, tmp_path: Path) 
     assert video.completed_at is not None
     frames = list(media.decode_frames(saved(client, video.id, tmp_path / "a.mp4")))
     assert (len(frames), frames[0].shape) == (96, (720, 1280, 3))
-    for variant, kind in (("thumbnail", "WEBP"), ("spritesheet", "JPEG")):
+    kinds: dict[Literal["thumbnail", "spritesheet"], str] = {"thumbnail": "WEBP", "spritesheet": "JPEG"}
+    for variant, kind in kinds.items():
         content = client.videos.download_content(video.id, variant=variant).content
         with Image.open(BytesIO(content)) as image:
             assert image.format == kind
@@ -92,6 +93,7 @@ def test_characters(client: OpenAI, tmp_path: Path) -> None:
     one = client.videos.create_and_poll(prompt="a cat", seconds="4")
     content = saved(client, one.id, tmp_path / "a.mp4").read_bytes()
     made = client.videos.create_character(name="Mo", video=content)
+    assert made.id
     assert client.videos.get_character(made.id).model_dump() == made.model_dump()
     with pytest.raises(openai.BadRequestError) as caught:
         client.videos.create(prompt="a cat", extra_body={"characters": [{"id": made.id}]})
@@ -116,8 +118,11 @@ def test_errors_are_the_clients_own_classes(client: OpenAI, server: Server) -> N
     assert (caught.value.code, caught.value.param) == ("invalid_value", "seconds")
     with pytest.raises(openai.NotFoundError):
         client.videos.retrieve("video_none")
-    with pytest.raises(openai.AuthenticationError) as refused:
-        OpenAI(base_url=server.url, api_key="hb_wrong", max_retries=0).videos.list()
+    with (
+        OpenAI(base_url=server.url, api_key="hb_wrong", max_retries=0) as stranger,
+        pytest.raises(openai.AuthenticationError) as refused,
+    ):
+        stranger.videos.list()
     assert refused.value.code == "invalid_api_key"
     assert refused.value.request_id
     unfinished = client.videos.create(prompt="a cat", extra_body={"steps": 200, "seconds": "20"})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
+from time import perf_counter
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,9 +14,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hibari.api import asked, characters, errors, events, health, making, models, videos
 from hibari.api.parts import Parts, version
+from hibari.api.rates import Rates
 from hibari.api.wire import PROBLEM, ErrorAnswer
 from hibari.db import migrate
 from hibari.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
@@ -45,6 +50,7 @@ def create_app(settings: ServerSettings, parts: Parts | None = None) -> FastAPI:
         openapi_url="/v1/openapi.json",
     )
     app.state.parts = parts
+    app.state.rates = Rates()
     errors.install(app)
     # Characters before videos: what comes first is asked first.
     for router in (characters.router, making.router, events.router, videos.router, models.router):
@@ -56,7 +62,8 @@ def create_app(settings: ServerSettings, parts: Parts | None = None) -> FastAPI:
 
 
 class RequestId:
-    """Gives each request an id, or keeps the one that it brings, and says it in the answer as `x-request-id`."""
+    """Gives each request an id, or keeps the one that it brings, says it in the answer as `x-request-id`, and logs one
+    line a request: its path, and nothing that it asked for."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -70,12 +77,29 @@ class RequestId:
         request_id = brought if _REQUEST_ID.fullmatch(brought) else f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
 
+        status = 500
+        began_s = perf_counter()
+
         async def send_with_id(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
-        await self._app(scope, receive, send_with_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            took_ms = (perf_counter() - began_s) * 1000
+            path = scope["path"].encode("unicode_escape").decode()
+            logger.info(
+                "%s %s %d in %.0f ms",
+                scope["method"],
+                path,
+                status,
+                took_ms,
+                extra={"request_id": request_id},
+            )
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from hibari.accounts import Identity
 from hibari.api.errors import Refused
 from hibari.api.parts import Parts, parts_of
+from hibari.api.rates import Rates
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, as `hibari admin key create` shows it.")
 
@@ -55,7 +56,11 @@ Given = Annotated[Parts, Depends(parts_of)]
 
 def _identity(request: Request, parts: Parts, credentials: HTTPAuthorizationCredentials | None) -> Identity:
     if credentials is not None:
-        return parts.accounts.authenticate(credentials.credentials)
+        identity = parts.accounts.authenticate(credentials.credentials)
+        if identity.key is not None:
+            rates: Rates = request.app.state.rates
+            rates.check(identity.key)
+        return identity
     if request.headers.get("authorization"):
         raise Refused(401, "invalid_api_key", "the Authorization header must be: Bearer, and an API key")
     if is_loopback(parts.settings.host) and not parts.accounts.has_keys():
