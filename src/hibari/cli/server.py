@@ -65,13 +65,12 @@ def serve(
             str(settings.data_dir),
         ]
         supervisors = [Supervisor(command) for _ in range(workers)]
-        for supervisor in supervisors:
-            supervisor.start()
         address, bound_port = listening.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
-        typer.echo(f"hibari serves http://{shown}:{bound_port}/v1 from {settings.data_dir}")
-        sys.stdout.flush()
         try:
+            for supervisor in supervisors:
+                supervisor.start()
+            typer.echo(f"hibari serves http://{shown}:{bound_port}/v1 from {settings.data_dir}")
             uvicorn.Server(config).run(sockets=[listening])
         except (KeyboardInterrupt, stop.Terminated):
             pass  # the server has stopped in peace, and only repeats the signal that told it to

@@ -44,7 +44,8 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 logger.warning("the worker %d does not stop; it is killed", child.pid)
                 child.kill()
-        self._thread.join()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
 
     def _run(self) -> None:
         pause_s = FIRST_PAUSE_S
