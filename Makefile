@@ -1,5 +1,6 @@
 # make            what can be made
 # make video      sets up what is missing, makes a video, says where it is
+# make serve      sets up what is missing, starts the Videos API and its worker
 # make test       sets up what is missing, checks and tests everything
 
 PYTHON ?= python3
@@ -17,11 +18,12 @@ export HIBARI_MAKE_SIZE := $(value SIZE)
 export HIBARI_MAKE_OUT := $(value OUT)
 
 .DEFAULT_GOAL := help
-.PHONY: help video test clean
+.PHONY: help video serve test clean
 
 help:
 	@echo 'make video PROMPT="a red balloon rises over the sea at sunset" [SIZE=512x512] [OUT=balloon.mp4]'
 	@echo '            sets up .venv if there is none, makes the video, says where it is'
+	@echo 'make serve  the Videos API on http://127.0.0.1:8000/v1'
 	@echo 'make test   lint, types, the import picture and all tests'
 	@echo 'make clean  removes .venv and the caches'
 
@@ -30,6 +32,9 @@ video: $(VENV)/.installed
 	if [ -n "$$HIBARI_MAKE_SIZE" ]; then set -- --size "$$HIBARI_MAKE_SIZE" "$$@"; fi; \
 	if [ -n "$$HIBARI_MAKE_OUT" ]; then set -- --output "$$HIBARI_MAKE_OUT" "$$@"; fi; \
 	exec $(BIN)/hibari generate "$$@" "$$HIBARI_MAKE_PROMPT"
+
+serve: $(VENV)/.installed-server
+	exec $(BIN)/hibari serve
 
 test: $(VENV)/.installed-dev
 	scripts/need-font
@@ -48,9 +53,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 
+$(VENV)/.installed-server: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server]'
+	@touch $@ $(VENV)/.installed
+
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed-server $(VENV)/.installed
 
 $(BIN)/python:
 	scripts/make-venv $(PYTHON) $(VENV)
