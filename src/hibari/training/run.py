@@ -101,12 +101,13 @@ def share_out(work: Callable[[Share], None], processes: int) -> None:
     together = torch.multiprocessing.spawn(  # pyright: ignore[reportPrivateImportUsage]
         _join, (processes, _free_port(), work), nprocs=processes, join=False
     )
+    assert together is not None, "there is a context, since it does not join"
     try:
         while not together.join():
             pass
     finally:  # Ctrl-C and the like: Python would wait for them to finish their work before it ends
         for process in together.processes:
-            process.kill()
+            process.kill()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _join(rank: int, count: int, port: int, work: Callable[[Share], None]) -> None:
