@@ -88,7 +88,7 @@ def test_nothing_is_lost_when_worker_and_server_are_killed(server: Server, tmp_p
 
 
 def test_a_pause_stops_everybody_at_once_and_loses_nothing(server: Server) -> None:
-    video = ask(server, **{**LONG, "steps": 200})
+    video = ask(server, **{**LONG, "steps": 200, "seconds": "40"})  # longer than a command takes to start
     until(lambda: get(server, video)["hibari"]["step"] > 0)
     assert server.hibari("admin", "pause", "--all") == "everything is paused\n"
     until(lambda: get(server, video)["status"] == "queued", 5)
