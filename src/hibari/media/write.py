@@ -115,8 +115,8 @@ def _free(path: Path) -> str:
 def _beside(target: Path) -> Generator[Path]:
     """A new hidden file in the target's folder, with the rights of any new file there; gone afterwards."""
     part = target.parent / f".hibari-{secrets.token_hex(8)}.part"
-    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    try:
+    try:  # before there is a file: a signal may come at any moment
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield part
     finally:
         part.unlink(missing_ok=True)
