@@ -90,6 +90,13 @@ def transformer(
     processes: Annotated[
         int, typer.Option("--processes", min=1, help="Processes that share each batch; on a CPU, one a core.")
     ] = 1,
+    bfloat16: Annotated[
+        bool,
+        typer.Option(
+            "--bfloat16",
+            help="Matrix products in bfloat16: 1.6 times as fast on CPUs with AVX-512 BF16 or AMX, far slower on others.",
+        ),
+    ] = False,
     sheet_minutes: SheetOption = 10,
     as_json: JsonOption = False,
 ) -> None:
@@ -109,6 +116,7 @@ def transformer(
     path = room.train(
         chosen, folder, file, budget,
         workers=workers, sheet_every_s=60 * sheet_minutes, processes=processes, start_from=start_from,
+        bfloat16=bfloat16,
     )  # fmt: skip
     _say_end(folder, path, as_json)
 

@@ -71,8 +71,10 @@ class TransformerTask:
         *,
         workers: int,
         share: Share = Share(),  # noqa: B008 - frozen
+        bfloat16: bool = False,
     ) -> None:
-        """`autoencoder` is its weights (of which the linear path makes the latents); shards go to `folder`."""
+        """`autoencoder` is its weights (of which the linear path makes the latents); shards go to `folder`. With
+        `bfloat16` matrix products are made in it; parameters, their gradients and the loss stay float32."""
         self.recipe = recipe
         self.network = network
         self.optimizers = Optimizers(
@@ -88,6 +90,7 @@ class TransformerTask:
             ShardRequest(index, recipe.shard_clips, recipe.captions, autoencoder, folder)
             for index in range(recipe.shards)
         ]
+        self._bfloat16 = bfloat16
         self._rows = share.rows(recipe.batch)
         self._shards = Shards(
             requests, workers=workers if share.rank == 0 else 0, made_elsewhere=share.rank > 0
@@ -165,7 +168,9 @@ class TransformerTask:
         whole = (latent, noise, sigma_BF, text, mask, covered)
         latent, noise, sigma_BF, text, mask, covered = (t[self._rows] for t in whole)
         start_B = torch.full((len(latent),), start)
-        velocity = self.network(interpolate(latent, noise, sigma_BF), sigma_BF, text, mask, start_B)
+        noisy = interpolate(latent, noise, sigma_BF)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
+            velocity = self.network(noisy, sigma_BF, text, mask, start_B).float()
         asked = (sigma_BF > 0)[:, None, :, None, None]
         # The network's own answer is x0, and the velocity's error is that of x0 over sigma: unbounded weight on levels
         # at which nothing is left to decide.
@@ -217,11 +222,13 @@ def train(
     sheet_every_s: float,
     processes: int = 1,
     start_from: Path | None = None,
+    bfloat16: bool = False,
 ) -> Path:
     """Fit a transformer in `folder` on the latents of the `autoencoder` file, going on from what is there.
 
     Args:
         start_from: a weights file whose transformer a new run begins with; the run's `start.json` says which.
+        bfloat16: matrix products in bfloat16: a gain where the processor has instructions for it, and only there.
 
     Returns:
         Its checkpoint, from which `export` makes what ships.
@@ -235,7 +242,7 @@ def train(
         record_start(folder, start_from)
     work = partial(
         _work, recipe, folder, autoencoder, budget,
-        workers=workers, sheet_every_s=sheet_every_s, start_from=start_from,
+        workers=workers, sheet_every_s=sheet_every_s, start_from=start_from, bfloat16=bfloat16,
     )  # fmt: skip
     share_out(work, processes)
     return folder / "checkpoint.pt"
@@ -251,10 +258,13 @@ def _work(
     workers: int,
     sheet_every_s: float,
     start_from: Path | None,
+    bfloat16: bool,
 ) -> None:
     torch.manual_seed(0)
     network = _started(recipe, start_from)
-    task = TransformerTask(recipe, network, autoencoder, folder / "shards", workers=workers, share=share)
+    task = TransformerTask(
+        recipe, network, autoencoder, folder / "shards", workers=workers, share=share, bfloat16=bfloat16
+    )
     fit(task, folder, budget, recipe, sheet_every_s=sheet_every_s)
 
 
