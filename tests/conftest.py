@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from hibari import catalog
 from hibari.contracts import ClipStream, GenerationRequest, Recipe
 from hibari.db import Database, migrate
 from hibari.db.schema import metadata
+
+# Tests run side by side, and what they compute is small: threads would wait for each other. torch reads it once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("hibari", deadline=None)  # what else this machine does is not the code's fault
 settings.load_profile("hibari")

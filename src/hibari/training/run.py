@@ -162,6 +162,8 @@ def fit(
     if writes:
         check_recipe(folder, recipe)
     step, elapsed_s = _resume(task, folder / "checkpoint.pt")
+    if writes:
+        _rewind(folder / "log.jsonl", step)
     last = saved = sheeted = time.monotonic()
     figures: dict[str, float] = {}
     window: list[dict[str, float]] = []
@@ -252,6 +254,13 @@ def _save(task: Task, path: Path, step: int, elapsed_s: float) -> None:
     part = path.with_suffix(".part")
     torch.save(state, part)
     part.replace(path)
+
+
+def _rewind(path: Path, step: int) -> None:
+    """Drop the log's lines of steps after `step`: they are made again."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step]
+        path.write_text("".join(line + "\n" for line in lines))
 
 
 def _resume(task: Task, path: Path) -> tuple[int, float]:
