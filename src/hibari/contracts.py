@@ -5,7 +5,9 @@ should pay for anything by doing so.
 
     HibariError
     ├── InvalidRequest      what was asked for cannot be made; says what would be possible   (exit code 2)
-    │   └── UnknownModel    no model of that name; lists the known ones                      (exit code 2)
+    │   ├── UnknownModel    no model of that name; lists the known ones                      (exit code 2)
+    │   └── InvalidUrl      a URL is none, or gives nothing that can be used                 (exit code 2)
+    │       └── PrivateAddress  it leads into a network that is not public                   (exit code 2)
     ├── WeightsError        weights are missing, damaged or of another shape                 (exit code 2)
     ├── InputError          a file that was given cannot be read as what it should be        (exit code 2)
     ├── OutOfMemory         a generation needs more memory than there is; says what would fit (exit code 2)
@@ -58,6 +60,14 @@ class InvalidRequest(HibariError):
 
 class UnknownModel(InvalidRequest):
     """No model of that name is in the catalog."""
+
+
+class InvalidUrl(InvalidRequest):
+    """A URL that is none, that nobody answers, or whose answer cannot be used."""
+
+
+class PrivateAddress(InvalidUrl):
+    """A URL that leads into a network that is not public, where the server's owner has not allowed that."""
 
 
 class WeightsError(HibariError):

@@ -15,7 +15,7 @@
 | `HIBARI_SORA_MODEL` | the model that answers to `sora-2` and `sora-2-pro` | that of `HIBARI_MODEL` |
 | `HIBARI_UPLOAD_MB` | the largest request that is taken | `512` |
 | `HIBARI_KEEP_HOURS` | how long a finished video is kept | until it is deleted |
-| `HIBARI_PRIVATE_URLS` | `1`: image URLs may lead to private addresses | `0` |
+| `HIBARI_PRIVATE_URLS` | `1`: image URLs and webhooks may lead to private addresses | `0` |
 | `HIBARI_LEASE_S` | a worker that has said nothing for so many seconds is dead, and others take its videos | `20` |
 
 A variable that is set to nothing counts as not set.
@@ -84,7 +84,7 @@ class ServerSettings:
         storage: folder or URL as `hibari.media.storage.Storage` takes it.
         upload_bytes: the largest body of a request.
         keep_s: how long finished videos are kept; None is until they are deleted.
-        private_urls: whether image URLs may lead to private addresses.
+        private_urls: whether image URLs and webhooks may lead to private addresses.
         lease_s: how long a worker may say nothing.
     """
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from ipaddress import ip_address
@@ -23,10 +25,10 @@ from PIL import Image
 
 from hibari import catalog
 from hibari.api import Parts, uploads
-from hibari.api.errors import Refused
-from hibari.api.fetch import fetch, is_public
+from hibari.api.fetch import fetch
 from hibari.assignment import Assignment
-from hibari.contracts import GenerationRequest
+from hibari.contracts import GenerationRequest, HibariError, InvalidUrl, PrivateAddress
+from hibari.outbound import is_public
 
 
 @pytest.fixture
@@ -210,6 +212,13 @@ class _Pages(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
+        if self.path == "/drip":
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(b"HTTP/1.0 200 OK\r\n" if len(self.asked) == 1 else b"X: y\r\n")
+                    self.asked.append("")
+                    time.sleep(0.05)
+            return
         if self.path.startswith("/to/"):
             self.send_response(302)
             self.send_header("Location", self.path.removeprefix("/to/"))
@@ -249,18 +258,26 @@ def test_a_url_is_fetched(pages: str) -> None:
     for path, message in (
         ("/none", "answers with 404"),
         ("/endless", "more than 1 MB"),
-        ("/to/file:///etc/passwd", "wanted is a http"),
+        ("/to/file:///etc/passwd", "wanted is http:"),
         (f"/to/{pages}/to/{pages}/to/{pages}/to/{pages}/picture", "redirected more than"),
         ("/to/http://127.0.0.1:1/", "cannot be read"),
     ):
-        with pytest.raises(Refused, match=message):
+        with pytest.raises(HibariError, match=message):
             read(path)
+
+
+def test_headers_that_come_a_few_bytes_at_a_time_do_not_hold_us(
+    pages: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hibari.api.fetch.TOTAL_TIMEOUT_S", 0.3)
+    with pytest.raises(InvalidUrl, match="cannot be read"):
+        fetch(f"{pages}/drip", limit_bytes=99, private=True, param="image_url")
 
 
 def test_a_redirect_is_checked_like_the_first_url(pages: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first host is taken for a public one; where it sends us is not."""
-    monkeypatch.setattr("hibari.api.fetch.is_public", lambda address: str(address) == "127.0.0.1")
-    with pytest.raises(Refused, match="not on the public network"):
+    monkeypatch.setattr("hibari.outbound.is_public", lambda address: str(address) == "127.0.0.1")
+    with pytest.raises(PrivateAddress, match="not on the public network"):
         fetch(f"{pages}/to/http://127.0.0.2:1/", limit_bytes=99, private=False, param="image_url")
     assert len(_Pages.asked) == 1
 
@@ -269,9 +286,9 @@ def test_a_name_is_asked_once_and_its_address_is_pinned(pages: str, monkeypatch:
     """A name that means something else when it is asked again (DNS rebinding) does not get asked again."""
     answers = iter(["127.0.0.1"])
     port = int(pages.rsplit(":", 1)[1])
-    monkeypatch.setattr("hibari.api.fetch.is_public", lambda _: True)
+    monkeypatch.setattr("hibari.outbound.is_public", lambda _: True)
     monkeypatch.setattr(
-        "hibari.api.fetch.socket.getaddrinfo",
+        "hibari.outbound.socket.getaddrinfo",
         lambda host, *_rest, **_kinds: [
             (2, 1, 6, "", (host if host == "127.0.0.1" else next(answers), port))
         ],

@@ -18,10 +18,12 @@ from hibari.contracts import (
     HibariError,
     InputError,
     InvalidRequest,
+    InvalidUrl,
     KeyRefused,
     LimitReached,
     NotFound,
     OutputError,
+    PrivateAddress,
     UnknownModel,
 )
 
@@ -32,6 +34,8 @@ RETRY_AFTER_S = 30  # of a full queue
 # The most special class first.
 _KINDS: tuple[tuple[type[HibariError], int, str], ...] = (
     (UnknownModel, 400, "model_not_found"),
+    (PrivateAddress, 400, "private_address"),
+    (InvalidUrl, 400, "invalid_url"),
     (InvalidRequest, 400, "invalid_value"),
     (InputError, 400, "invalid_file"),
     (KeyRefused, 401, "invalid_api_key"),
