@@ -1,0 +1,148 @@
+"""The published folders of Pyramid Flow: a `config.json` with the sizes and one file of tensors for each network.
+
+Our submodules carry the checkpoint's names, so nothing is renamed, and `state_dict` is the way back. Reading is strict:
+a key that is missing, left over or of another shape is an error that names it, and so is a setting that this code does
+not implement.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from hibari.contracts import WeightsError
+from hibari.models.pyramid_flow.autoencoder import Autoencoder, AutoencoderConfig
+
+_HALF = [True, True, True, False]
+
+AUTOENCODER_IS: Mapping[str, object] = {
+    "encoder_in_channels": 3,
+    "encoder_act_fn": "silu",
+    "encoder_double_z": True,
+    "encoder_spatial_down_sample": _HALF,
+    "encoder_temporal_down_sample": _HALF,
+    "decoder_out_channels": 3,
+    "decoder_act_fn": "silu",
+    "decoder_spatial_up_sample": _HALF,
+    "decoder_temporal_up_sample": _HALF,
+    "add_post_quant_conv": True,
+    "interpolate": False,
+    "downsample_scale": 8,
+}
+"""What an autoencoder's configuration may say of things that are no size."""
+
+
+def autoencoder_from(settings: Mapping[str, Any], where: str) -> Autoencoder:
+    """An autoencoder without weights, on the meta device, of what a `config.json` says.
+
+    Raises:
+        WeightsError: a size is missing, or a setting asks for another network than this one.
+    """
+    _refuse_others(settings, AUTOENCODER_IS, where)
+    return _built(
+        lambda: Autoencoder(
+            AutoencoderConfig(
+                latent_channels=settings["encoder_out_channels"],
+                encoder_widths=tuple(settings["encoder_block_out_channels"]),
+                encoder_blocks=tuple(settings["encoder_layers_per_block"]),
+                encoder_groups=settings["encoder_norm_num_groups"],
+                decoder_widths=tuple(settings["decoder_block_out_channels"]),
+                decoder_blocks=tuple(settings["decoder_layers_per_block"]),
+                decoder_groups=settings["decoder_norm_num_groups"],
+            )
+        ),
+        where,
+    )
+
+
+NETWORKS: Mapping[str, Callable[[Mapping[str, Any], str], nn.Module]] = {"CausalVideoVAE": autoencoder_from}
+"""How a network is built, by the `_class_name` in its configuration."""
+
+
+def read(folder: Path, *, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    """The network of a folder, with its weights, ready to run.
+
+    The file is mapped into memory and the network made without tensors of its own, so there is one copy at most.
+
+    Raises:
+        WeightsError: if a file is missing or cannot be read, or does not fit; it says which and how.
+    """
+    settings = _settings(folder / "config.json")
+    kind = settings.get("_class_name")
+    if kind not in NETWORKS:
+        raise WeightsError(
+            f"{folder / 'config.json'} is of a {kind!r}; Pyramid Flow has {', '.join(NETWORKS)}"
+        )
+    network = NETWORKS[kind](settings, str(folder / "config.json"))
+    fill(network, _tensors(folder), str(folder))
+    return network.to(device, dtype).eval().requires_grad_(False)
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Give a network made on the meta device its tensors, which are not copied.
+
+    Raises:
+        WeightsError: one is missing, left over or of another shape.
+    """
+    wanted = network.state_dict()
+    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    if missing or extra:
+        raise WeightsError(
+            f"{where} does not fit: {len(missing)} tensors are missing{_some(missing)}, "
+            f"{len(extra)} are left over{_some(extra)}"
+        )
+    for key, tensor in tensors.items():
+        if tensor.shape != wanted[key].shape:
+            raise WeightsError(f"{where}: {key} is {list(tensor.shape)}, wanted {list(wanted[key].shape)}")
+    network.load_state_dict(dict(tensors), assign=True)
+
+
+def _some(keys: list[str]) -> str:
+    return f" ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})" if keys else ""
+
+
+def _settings(path: Path) -> Mapping[str, Any]:
+    try:
+        settings = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"cannot read {path}: {error}") from error
+    if not isinstance(settings, dict):
+        raise WeightsError(f"{path} holds no JSON object")
+    return settings
+
+
+def _tensors(folder: Path) -> Mapping[str, Tensor]:
+    """All tensors of a folder: miniFLUX is published as safetensors, SD3 as torch's own files."""
+    mapped, pickled = (folder / f"diffusion_pytorch_model.{end}" for end in ("safetensors", "bin"))
+    try:
+        if mapped.exists():
+            return load_file(mapped)
+        if pickled.exists():
+            return torch.load(pickled, map_location="cpu", mmap=True, weights_only=True)
+    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"cannot read the weights in {folder}: {error}") from error
+    raise WeightsError(f"there is neither {mapped.name} nor {pickled.name} in {folder}")
+
+
+def _refuse_others(settings: Mapping[str, Any], known: Mapping[str, object], where: str) -> None:
+    for name, value in known.items():
+        if (found := settings.get(name, value)) != value and found != tuple(
+            value if isinstance(value, list) else ()
+        ):
+            raise WeightsError(f"{where}: {name} is {found!r}; this code knows only {value!r}")
+
+
+def _built(make: Callable[[], nn.Module], where: str) -> Any:
+    try:
+        with torch.device("meta"):
+            return make()
+    except KeyError as error:
+        raise WeightsError(f"{where} does not say {error}") from error

@@ -1,0 +1,48 @@
+"""Golden tensors of Pyramid Flow: small random weights, inputs, and what the authors' code made of them (float32, CPU).
+
+Every parameter is random, none is zero. Weights were rounded to float16 before that code ran, so float16 stores them
+exactly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from hibari.models.pyramid_flow.weights import NETWORKS, fill
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A network of ours with the golden weights, and the tensors by name."""
+
+    network: Any
+    tensors: Mapping[str, Tensor]
+    settings: Mapping[str, Any]
+
+
+@cache
+def golden(name: str) -> Golden:
+    """What `golden/NAME.safetensors` holds."""
+    path = GOLDEN / f"{name}.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    prefix = "weights."
+    weights = {
+        key.removeprefix(prefix): value.float() for key, value in tensors.items() if key.startswith(prefix)
+    }
+    config = json.loads(metadata["config"])
+    network: nn.Module = NETWORKS[config["_class_name"]](config, str(path))
+    fill(network, weights, str(path))
+    rest = {key: value for key, value in tensors.items() if not key.startswith(prefix)}
+    return Golden(network.eval().requires_grad_(False), rest, json.loads(metadata["settings"]))
