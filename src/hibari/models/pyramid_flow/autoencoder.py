@@ -9,7 +9,7 @@ Submodules carry the names that the published checkpoint gives them, so its keys
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -82,10 +82,10 @@ class FrameNorm(nn.GroupNorm):
     def __init__(self, groups: int, channels: int) -> None:
         super().__init__(groups, channels, eps=1e-6)
 
-    def forward(self, x_BCTHW: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the base class's name for it)
         """[B, C, T, H, W] to the same shape."""
-        frames = super().forward(rearrange(x_BCTHW, "b c t h w -> (b t) c h w"))
-        return rearrange(frames, "(b t) c h w -> b c t h w", t=x_BCTHW.shape[2])
+        frames = super().forward(rearrange(input, "b c t h w -> (b t) c h w"))
+        return rearrange(frames, "(b t) c h w -> b c t h w", t=input.shape[2])
 
 
 class ResBlock(nn.Module):
@@ -178,23 +178,15 @@ class TimeUpsample(nn.Module):
 class Level(nn.Module):
     """Residual blocks, and a change of resolution after them where there is one."""
 
-    def __init__(self, channels: int, out_channels: int, blocks: int, groups: int) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, blocks: int, groups: int, resample: Mapping[str, nn.Module]
+    ) -> None:
         super().__init__()
         self.resnets = nn.ModuleList(
             ResBlock(channels if k == 0 else out_channels, out_channels, groups) for k in range(blocks)
         )
-
-    def halve(self, channels: int) -> Level:
-        """This level, with a halving of all three axes at its end."""
-        self.downsamplers = nn.ModuleList([Downsample(channels, (1, 2, 2))])
-        self.temporal_downsamplers = nn.ModuleList([Downsample(channels, (2, 1, 1))])
-        return self
-
-    def double(self, channels: int) -> Level:
-        """This level, with a doubling of all three axes at its end."""
-        self.upsamplers = nn.ModuleList([SpaceUpsample(channels)])
-        self.temporal_upsamplers = nn.ModuleList([TimeUpsample(channels)])
-        return self
+        for name, layer in resample.items():
+            self.add_module(name, nn.ModuleList([layer]))
 
     def forward(self, x_BCTHW: Tensor, memory: Memory) -> Tensor:
         """[B, C, T, H, W] to [B, out_channels, ...]."""
@@ -213,8 +205,12 @@ class Encoder(nn.Module):
         self.conv_in = CausalConv(3, widths[0])
         self.down_blocks = nn.ModuleList()
         for index, (width, blocks) in enumerate(zip(widths, config.encoder_blocks, strict=True)):
-            level = Level(widths[max(index - 1, 0)], width, blocks, groups)
-            self.down_blocks.append(level.halve(width) if index < _HALVINGS else level)
+            halve = {
+                "downsamplers": Downsample(width, (1, 2, 2)),
+                "temporal_downsamplers": Downsample(width, (2, 1, 1)),
+            }
+            before = widths[max(index - 1, 0)]
+            self.down_blocks.append(Level(before, width, blocks, groups, halve if index < _HALVINGS else {}))
         self.mid_block = Middle(widths[-1], groups)
         self.conv_norm_out = FrameNorm(groups, widths[-1])
         self.conv_out = CausalConv(widths[-1], 2 * config.latent_channels)
@@ -238,8 +234,9 @@ class Decoder(nn.Module):
         self.mid_block = Middle(widths[0], groups)
         self.up_blocks = nn.ModuleList()
         for index, (width, blocks) in enumerate(zip(widths, config.decoder_blocks, strict=True)):
-            level = Level(widths[max(index - 1, 0)], width, blocks, groups)
-            self.up_blocks.append(level.double(width) if index < _HALVINGS else level)
+            double = {"upsamplers": SpaceUpsample(width), "temporal_upsamplers": TimeUpsample(width)}
+            before = widths[max(index - 1, 0)]
+            self.up_blocks.append(Level(before, width, blocks, groups, double if index < _HALVINGS else {}))
         self.conv_norm_out = FrameNorm(groups, widths[-1])
         self.conv_out = CausalConv(widths[-1], 3)
 
@@ -280,7 +277,8 @@ class Autoencoder(nn.Module):
         frames, height, width = pixels_BCTHW.shape[2:]
         if frames % TIME_FACTOR != 1 or height % SPACE_FACTOR or width % SPACE_FACTOR:
             raise ValueError(
-                f"a clip to encode has 1 + 8k frames and sides that 8 divides; this one is {frames} x {height} x {width}"
+                f"a clip to encode has 1 + 8k frames and sides that 8 divides; this one is {frames} x {height} x "
+                f"{width}"
             )
         memory: Memory = {}
         parts = [pixels_BCTHW[:, :, :1], *pixels_BCTHW[:, :, 1:].split(chunk * TIME_FACTOR, 2)]

@@ -76,11 +76,9 @@ def read(folder: Path, *, dtype: torch.dtype, device: torch.device) -> nn.Module
         WeightsError: if a file is missing or cannot be read, or does not fit; it says which and how.
     """
     settings = _settings(folder / "config.json")
-    kind = settings.get("_class_name")
+    kind = str(settings.get("_class_name"))
     if kind not in NETWORKS:
-        raise WeightsError(
-            f"{folder / 'config.json'} is of a {kind!r}; Pyramid Flow has {', '.join(NETWORKS)}"
-        )
+        raise WeightsError(f"{folder / 'config.json'} is of {kind}; Pyramid Flow has {', '.join(NETWORKS)}")
     network = NETWORKS[kind](settings, str(folder / "config.json"))
     fill(network, _tensors(folder), str(folder))
     return network.to(device, dtype).eval().requires_grad_(False)
