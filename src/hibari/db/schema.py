@@ -152,3 +152,57 @@ paces = Table(
     Column("name", Text, primary_key=True),
     Column("step_s", Double, nullable=False),
 )
+
+webhook_endpoints = Table(
+    "webhook_endpoints",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("event_types", JSON, nullable=False),
+    Column("secret", Text, nullable=False),  # as it is: what is sent is signed with it
+    Column("old_secret", Text),
+    Column("old_secret_until", Double),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    Column("disabled_at", Double),
+    Index(None, "account_id"),
+)
+
+# What is to be told to whom: written with the event itself, in one transaction.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("endpoint_id", Text, ForeignKey("webhook_endpoints.id", ondelete="CASCADE"), nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("body", Text, nullable=False),  # what is signed, to the byte
+    Column("created_at", Double, nullable=False),
+    # `attempt` is the fencing token, as of jobs. While an attempt is made, `next_at` is when it will have died.
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("next_at", Double),
+    Column("delivered_at", Double),
+    UniqueConstraint("endpoint_id", "event_id"),
+    Index(None, "next_at"),
+    Index(None, "created_at"),
+)
+
+webhook_attempts = Table(
+    "webhook_attempts",
+    metadata,
+    Column(
+        "delivery",
+        _Number,
+        ForeignKey("webhook_deliveries.number", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("took_ms", Integer, nullable=False),
+    Column("status_code", Integer),
+    Column("error", Text),
+)

@@ -11,6 +11,7 @@ from hibari.contracts import NotFound
 from hibari.db.schema import events, jobs
 from hibari.jobs.records import Job
 from hibari.jobs.states import FINAL, TRANSITIONS, Happening, State
+from hibari.webhooks import announce
 
 PAUSED = "paused"  # the switch by which everything is paused
 
@@ -56,12 +57,15 @@ def move(
     data: dict[str, Any] | None = None,
     **values: Any,
 ) -> Job:
-    """Carry a locked row from its state to the next, with the event, and further values of the row."""
+    """Carry a locked row from its state to the next, with the event, and further values of the row. Whoever has a
+    webhook for it will be told of the end."""
     before, after = TRANSITIONS[happening]
     assert State(row.state) in before, f"{happening} cannot come from {row.state}"
     if after in FINAL:
         values["finished_at"] = now
         values["expires_at"] = None if row.keep_s is None else now + row.keep_s
+        event_type = "video.completed" if after is State.COMPLETED else "video.failed"
+        announce(connection, row.owner, event_type, row.id, now)
     return _write(connection, row, happening, after, now, data, values)
 
 
