@@ -20,6 +20,9 @@ from torch import Tensor, nn
 
 from hibari.contracts import WeightsError
 from hibari.models.pyramid_flow.autoencoder import Autoencoder, AutoencoderConfig
+from hibari.models.pyramid_flow.layers import PATCH
+from hibari.models.pyramid_flow.miniflux import MiniFlux, MiniFluxConfig
+from hibari.models.pyramid_flow.sd3 import Sd3, Sd3Config
 
 _HALF = [True, True, True, False]
 
@@ -63,7 +66,64 @@ def autoencoder_from(settings: Mapping[str, Any], where: str) -> Autoencoder:
     )
 
 
-NETWORKS: Mapping[str, Callable[[Mapping[str, Any], str], nn.Module]] = {"CausalVideoVAE": autoencoder_from}
+MINIFLUX_IS: Mapping[str, object] = {
+    "patch_size": 1,
+    "use_temporal_causal": True,
+    "interp_condition_pos": True,
+}
+SD3_IS: Mapping[str, object] = {
+    "patch_size": 2,
+    "qk_norm": "rms_norm",
+    "pos_embed_type": "sincos",
+    "use_temporal_causal": True,
+}
+"""What the transformers' configurations may say of things that are no size. Other flags of theirs are without effect:
+the authors' loader sets them itself."""
+
+
+def miniflux_from(settings: Mapping[str, Any], where: str) -> MiniFlux:
+    """As `autoencoder_from`."""
+    _refuse_others(settings, MINIFLUX_IS, where)
+    return _built(
+        lambda: MiniFlux(
+            MiniFluxConfig(
+                latent_channels=settings["in_channels"] // PATCH**2,
+                joint_blocks=settings["num_layers"],
+                single_blocks=settings["num_single_layers"],
+                heads=settings["num_attention_heads"],
+                head_width=settings["attention_head_dim"],
+                text_width=settings["joint_attention_dim"],
+                pooled_width=settings["pooled_projection_dim"],
+            )
+        ),
+        where,
+    )
+
+
+def sd3_from(settings: Mapping[str, Any], where: str) -> Sd3:
+    """As `autoencoder_from`."""
+    _refuse_others(settings, SD3_IS, where)
+    return _built(
+        lambda: Sd3(
+            Sd3Config(
+                latent_channels=settings["in_channels"],
+                blocks=settings["num_layers"],
+                heads=settings["num_attention_heads"],
+                head_width=settings["attention_head_dim"],
+                text_width=settings["joint_attention_dim"],
+                pooled_width=settings["pooled_projection_dim"],
+                table_side=settings["pos_embed_max_size"],
+            )
+        ),
+        where,
+    )
+
+
+NETWORKS: Mapping[str, Callable[[Mapping[str, Any], str], nn.Module]] = {
+    "CausalVideoVAE": autoencoder_from,
+    "PyramidFluxTransformer": miniflux_from,
+    "PyramidDiffusionMMDiT": sd3_from,
+}
 """How a network is built, by the `_class_name` in its configuration."""
 
 
@@ -90,6 +150,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     Raises:
         WeightsError: one is missing, left over or of another shape.
     """
+    tensors = {_renamed(key): tensor for key, tensor in tensors.items()}
     wanted = network.state_dict()
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing or extra:
@@ -100,7 +161,12 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     for key, tensor in tensors.items():
         if tensor.shape != wanted[key].shape:
             raise WeightsError(f"{where}: {key} is {list(tensor.shape)}, wanted {list(wanted[key].shape)}")
-    network.load_state_dict(dict(tensors), assign=True)
+    network.load_state_dict(tensors, assign=True)
+
+
+def _renamed(key: str) -> str:
+    """The name here: the two transformers of the authors differ in that of the text's norms."""
+    return key.replace(".attn.norm_add_", ".attn.norm_added_")
 
 
 def _some(keys: list[str]) -> str:
