@@ -451,8 +451,12 @@ ROUTES = [
     ("GET", "/v1/videos/characters/{id}", None),
     ("GET", "/v1/models", None),
     ("GET", "/v1/models/testcard", None),
+    ("GET", "/v1/events", None),
+    ("POST", "/v1/videos/forecast", {"prompt": "a"}),
+    ("POST", "/v1/videos/{id}/again", None),
 ]
-OPEN = {"/healthz", "/readyz", "/v1/openapi.json"}  # and /metrics, which test_api_rates.py tries
+# Beside these, /metrics is tried in test_api_rates.py, and /v1/session in test_api_session.py.
+OPEN = {"/healthz", "/readyz", "/v1/openapi.json", "/v1/session"}
 
 
 def test_the_table_of_doors_has_every_route(client: TestClient) -> None:

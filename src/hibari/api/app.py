@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hibari.api import asked, characters, errors, events, health, making, models, videos
+from hibari import studio
+from hibari.api import asked, characters, errors, events, health, making, models, session, videos
 from hibari.api.parts import Parts, version
 from hibari.api.rates import Rates
 from hibari.api.wire import PROBLEM, ErrorAnswer
@@ -53,9 +54,17 @@ def create_app(settings: ServerSettings, parts: Parts | None = None) -> FastAPI:
     app.state.rates = Rates()
     errors.install(app)
     # Characters before videos: what comes first is asked first.
-    for router in (characters.router, making.router, events.router, videos.router, models.router):
+    for router in (
+        characters.router,
+        making.router,
+        events.router,
+        videos.router,
+        models.router,
+        session.router,
+    ):
         app.include_router(router, prefix="/v1")
     app.include_router(health.router)
+    studio.install(app)
     app.add_middleware(RequestId)
     app.openapi = lambda: _openapi(app)
     return app

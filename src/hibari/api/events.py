@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
@@ -19,16 +20,32 @@ from hibari.api.keys import Given, Reader
 from hibari.api.parts import Parts
 from hibari.api.wire import video_of
 from hibari.contracts import InputError, NotFound
-from hibari.jobs import FINAL, Event
+from hibari.jobs import FINAL, Event, Job, State
 
-router = APIRouter(prefix="/videos", tags=["videos"])
+router = APIRouter(tags=["videos"])
 
 LOOK_EVERY_S = 0.25
 COMMENT_EVERY_S = 15.0  # so that nothing on the way takes a quiet connection for a dead one
 RETRY_MS = 1000
+MAX_PAGE = 100  # videos that one stream follows at a time
+UNFINISHED = (State.QUEUED, State.RUNNING)
+_PLACES = re.compile(r"(?:video_[0-9a-f]{32}\.[0-9]{1,9},?)*")
 
 
-@router.get("/{video_id}/events", response_class=StreamingResponse)
+@router.get("/events", response_class=StreamingResponse)
+async def all_events(
+    request: Request,
+    parts: Given,
+    identity: Reader,
+    last_event_id: Annotated[str | None, Header()] = None,
+) -> StreamingResponse:
+    """What happens to all one's videos that are not finished, in one stream: the events of `/videos/{id}/events` of
+    each, also of those that are made while it lasts. It ends when none is left. `Last-Event-ID` works as it does there.
+    """
+    return _answer(_stream_all(request, parts, identity, _places(last_event_id)))
+
+
+@router.get("/videos/{video_id}/events", response_class=StreamingResponse)
 async def events(
     video_id: str,
     request: Request,
@@ -44,8 +61,12 @@ async def events(
     await run_in_threadpool(
         parts.jobs.get, video_id, owner=identity.account.id
     )  # 404 before the stream begins
+    return _answer(_stream(request, parts, identity, video_id, after))
+
+
+def _answer(stream: AsyncGenerator[str, None]) -> StreamingResponse:
     return StreamingResponse(
-        _stream(request, parts, identity, video_id, after),
+        stream,
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -77,6 +98,50 @@ async def _stream(
         await asyncio.sleep(LOOK_EVERY_S)
 
 
+async def _stream_all(
+    request: Request, parts: Parts, identity: Identity, places: dict[str, int]
+) -> AsyncGenerator[str, None]:
+    yield f"retry: {RETRY_MS}\n\n"
+    told_s = time.monotonic()
+    known: dict[str, Job] = {}
+    shown: dict[str, str | None] = {}
+    while not await request.is_disconnected():
+        unfinished = {job.id: job for job in await run_in_threadpool(_unfinished, parts, identity)}
+        for video_id in [*places, *(new for new in unfinished if new not in places)]:
+            job = unfinished.get(video_id)
+            if job is not None and known.get(video_id) == job:
+                continue
+            try:
+                found = await run_in_threadpool(
+                    _look, parts, identity, video_id, places.get(video_id, 0), shown.get(video_id)
+                )
+            except NotFound:
+                found = []
+                yield _event("deleted", None, {"id": video_id, "deleted": True})
+            for number, kind, data, preview in found:
+                places[video_id], shown[video_id] = number, preview
+                yield _event(kind, _written(places), data)
+            if job is None:  # it was told to its end, or has gone
+                for told in (places, known, shown):
+                    told.pop(video_id, None)
+            else:
+                known[video_id] = job
+            told_s = time.monotonic()
+        if not places and not unfinished:
+            return
+        if time.monotonic() - told_s >= COMMENT_EVERY_S:
+            told_s = time.monotonic()
+            yield ": waiting\n\n"
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def _unfinished(parts: Parts, identity: Identity) -> tuple[Job, ...]:
+    # The oldest: they begin first, and the others come in as these end.
+    return parts.jobs.page(
+        owner=identity.account.id, limit=MAX_PAGE, newest_first=False, states=UNFINISHED
+    ).jobs
+
+
 def _look(
     parts: Parts, identity: Identity, video_id: str, after: int, shown: str | None
 ) -> list[tuple[int, str, dict[str, Any], str | None]]:
@@ -84,7 +149,8 @@ def _look(
     happened = parts.jobs.events(video_id, after=after, owner=identity.account.id)
     if not happened:
         return []
-    video = video_of(parts.jobs.get(video_id, owner=identity.account.id)).model_dump()
+    estimate = parts.jobs.estimate(video_id, owner=identity.account.id)
+    video = video_of(parts.jobs.get(video_id, owner=identity.account.id), estimate).model_dump()
     told: list[tuple[int, str, dict[str, Any], str | None]] = []
     for event in happened:
         data: dict[str, Any] = {"at": event.at, "state": event.state.value, "video": video}
@@ -122,7 +188,7 @@ def _kind(event: Event) -> str:
     return event.kind.value
 
 
-def _event(kind: str, number: int | None, data: dict[str, Any]) -> str:
+def _event(kind: str, number: int | str | None, data: dict[str, Any]) -> str:
     id_line = "" if number is None else f"id: {number}\n"
     return f"{id_line}event: {kind}\ndata: {json.dumps(data)}\n\n"
 
@@ -133,3 +199,19 @@ def _number(last_event_id: str | None) -> int:
     if not (last_event_id.isdecimal() and last_event_id.isascii() and len(last_event_id) <= 9):
         raise Refused(400, "invalid_value", "Last-Event-ID must be an event's number", param="Last-Event-ID")
     return int(last_event_id)
+
+
+def _written(places: Mapping[str, int]) -> str:
+    """The last event of each video that is followed, as one id."""
+    return ",".join(f"{video_id}.{number}" for video_id, number in places.items())
+
+
+def _places(last_event_id: str | None) -> dict[str, int]:
+    if not last_event_id:
+        return {}
+    if len(last_event_id) > 64 * MAX_PAGE or not _PLACES.fullmatch(last_event_id):
+        raise Refused(
+            400, "invalid_value", "Last-Event-ID must be an id of this stream", param="Last-Event-ID"
+        )
+    places = (place.split(".") for place in last_event_id.split(",") if place)
+    return {video_id: int(number) for video_id, number in places}

@@ -1,5 +1,8 @@
 """Who asks, and whether they may.
 
+A key comes in the Authorization header, or in the cookie that `session` sets; the header comes first. A browser adds
+the cookie by itself, so what changes something by it must name a page of this server as its origin.
+
 A server that listens on loopback and for which no key was ever made has one user, who needs no key. A key that is sent
 must be right, always. Without keys a browser must not be the door for other people's pages: the request has to name
 this machine as its host, and must not come from a page of another origin.
@@ -13,14 +16,19 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from hibari.accounts import Identity
 from hibari.api.errors import Refused
 from hibari.api.parts import Parts, parts_of
 from hibari.api.rates import Rates
 
+COOKIE = "hibari_key"
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _bearer = HTTPBearer(auto_error=False, description="An API key, as `hibari admin key create` shows it.")
+_cookie = APIKeyCookie(
+    name=COOKIE, auto_error=False, description="An API key, as `POST /v1/session` sets it."
+)
 
 
 def is_loopback(host: str) -> bool:
@@ -33,36 +41,68 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def allowed(scope: str) -> Callable[..., Identity]:
-    """A dependency that gives the identity of the one who asks, if it has the scope."""
+def allowed(scope: str | None) -> Callable[..., Identity]:
+    """A dependency that gives the identity of the one who asks, if it has the scope; None is any."""
 
     def check(
         request: Request,
         parts: Annotated[Parts, Depends(parts_of)],
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+        cookie: Annotated[str | None, Depends(_cookie)],
     ) -> Identity:
-        identity = _identity(request, parts, credentials)
-        if not identity.may(scope):
+        identity = _identity(request, parts, credentials, cookie)
+        if scope is not None and not identity.may(scope):
             raise Refused(403, "insufficient_scope", f"this API key may not do this; it needs {scope}")
         return identity
 
     return check
 
 
+Anybody = Annotated[Identity, Depends(allowed(None))]
 Reader = Annotated[Identity, Depends(allowed("videos:read"))]
 Writer = Annotated[Identity, Depends(allowed("videos:write"))]
 Given = Annotated[Parts, Depends(parts_of)]
 
 
-def _identity(request: Request, parts: Parts, credentials: HTTPAuthorizationCredentials | None) -> Identity:
+def limit_rate(request: Request, identity: Identity) -> None:
+    """Count a request by a key.
+
+    Raises:
+        Refused: 429, there were too many.
+    """
+    if identity.key is not None:
+        rates: Rates = request.app.state.rates
+        rates.check(identity.key)
+
+
+def check_origin(request: Request, *, required: bool = False) -> None:
+    """Refuse what a page of another server has sent; with `required`, also what does not say where it comes from.
+
+    Raises:
+        Refused: 403.
+    """
+    origin = request.headers.get("origin")
+    if origin is None and not required:
+        return
+    if origin is None or urlsplit(origin).netloc != request.headers.get("host", ""):
+        raise Refused(403, "wrong_origin", "a browser may do this only from a page of this server")
+
+
+def _identity(
+    request: Request, parts: Parts, credentials: HTTPAuthorizationCredentials | None, cookie: str | None
+) -> Identity:
     if credentials is not None:
         identity = parts.accounts.authenticate(credentials.credentials)
-        if identity.key is not None:
-            rates: Rates = request.app.state.rates
-            rates.check(identity.key)
+        limit_rate(request, identity)
         return identity
     if request.headers.get("authorization"):
         raise Refused(401, "invalid_api_key", "the Authorization header must be: Bearer, and an API key")
+    if cookie is not None:
+        identity = parts.accounts.authenticate(cookie)
+        if request.method not in _SAFE:
+            check_origin(request, required=True)
+        limit_rate(request, identity)
+        return identity
     if is_loopback(parts.settings.host) and not parts.accounts.has_keys():
         _check_browser(request)
         return parts.accounts.local()
@@ -75,9 +115,7 @@ def _check_browser(request: Request) -> None:
     host = request.headers.get("host", "")
     if not is_loopback(_hostname(f"//{host}")):
         raise Refused(403, "wrong_host", "without API keys this server answers to localhost only")
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
-        raise Refused(403, "wrong_origin", "without API keys this server answers its own pages only")
+    check_origin(request)
 
 
 def _hostname(url: str) -> str:

@@ -21,7 +21,7 @@ from hibari.api.errors import Refused
 from hibari.api.fetch import fetch
 from hibari.api.keys import Given, Writer
 from hibari.api.parts import Parts
-from hibari.api.wire import Video, poll_after_ms, video_of
+from hibari.api.wire import Forecast, Video, poll_after_ms, video_of
 from hibari.assignment import Source, StoredCard, Tool
 from hibari.contracts import InvalidRequest
 from hibari.jobs import Created
@@ -37,7 +37,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-def described(model: type[BaseModel], *files: str) -> dict[str, Any]:
+def described(model: type[BaseModel], *files: str, required: bool = True) -> dict[str, Any]:
     """A body for the OpenAPI page: the same fields as JSON and as a form, in which `files` may be files."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     schema.pop("$defs", None)
@@ -48,7 +48,7 @@ def described(model: type[BaseModel], *files: str) -> dict[str, Any]:
     }
     form = {**schema, "properties": form_properties}
     content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 class Asking:
@@ -134,12 +134,11 @@ class Asking:
     def answer(self, created: Sequence[Created], response: Response) -> Video:
         """The first job as the answer."""
         job = created[0].job
-        response.headers["openai-poll-after-ms"] = str(
-            poll_after_ms(self.parts.jobs.estimate(job.id) if not job.is_final else None)
-        )
+        estimate = None if job.is_final else self.parts.jobs.estimate(job.id)
+        response.headers["openai-poll-after-ms"] = str(poll_after_ms(estimate))
         if created[0].replayed:
             response.headers["Idempotent-Replayed"] = "true"
-        return video_of(job, [one.job.id for one in created] if len(created) > 1 else None)
+        return video_of(job, estimate, [one.job.id for one in created] if len(created) > 1 else None)
 
 
 async def _made(
@@ -188,6 +187,34 @@ async def create(
         return orders.from_prompt(parts, asking.asker, wish, asking.picture(wish.input_reference), cards)
 
     return await _made(request, response, parts, identity, idempotency_key, make)
+
+
+@router.post("/forecast", openapi_extra=described(asked.Create))
+async def forecast(request: Request, parts: Given, identity: Writer) -> Forecast:
+    """What `POST /videos` would make of the same body, and how long it would take; nothing is made."""
+    body = await read_body(request, parts.settings.upload_bytes)
+
+    def work() -> Forecast:
+        wish = body.parse(asked.Create)
+        cards = [StoredCard(card.at_s, card.prompt) for card in wish.cards if card.image_url is None]
+        spec, _, made = orders.resolved(parts, wish, None, cards)
+        pace = orders.pace_of(spec, made)
+        estimate = parts.jobs.forecast(identity.account.id, pace=pace, steps=made.steps)
+        return Forecast(
+            model=spec.name,
+            size=f"{made.width}x{made.height}",
+            native_size=f"{made.native_width}x{made.native_height}",
+            frames=made.frames,
+            fps=made.fps,
+            steps=made.steps,
+            queue_position=estimate.position,
+            seconds=estimate.seconds_left,
+        )
+
+    try:
+        return await run_in_threadpool(work)
+    finally:
+        await body.close()
 
 
 @router.post("/edits", openapi_extra=described(asked.Edit, "video"))
@@ -323,6 +350,20 @@ async def remix(
         )
 
     return await _made(request, response, parts, identity, idempotency_key, make)
+
+
+@router.post("/{video_id}/again")
+def again(
+    video_id: str,
+    request: Request,
+    response: Response,
+    parts: Given,
+    identity: Writer,
+    idempotency_key: IdempotencyKey = None,
+) -> Video:
+    """Make a video once more from all that it was made from, as after a failure."""
+    asking = Asking(parts, identity, request.url.path, Body({}), idempotency_key)
+    return asking.answer([orders.again(parts, asking.asker, video_id)], response)
 
 
 def _sha256(file: UploadFile) -> str:

@@ -30,11 +30,17 @@ def retrieve(name: str, parts: Given) -> Model:
 
 def _model(parts: Parts, name: str) -> Model:
     spec = parts.spec(name)
+    stands_for = None if name == spec.name else spec.name
     return Model(
         id=name,
-        summary=spec.summary if name == spec.name else f"stands for {spec.name}: {spec.summary}",
+        summary=spec.summary if stands_for is None else f"stands for {spec.name}: {spec.summary}",
+        stands_for=stands_for,
+        is_default=name == parts.settings.model,
         sizes=[f"{width}x{height}" for width, height in spec.sizes],
         fps=spec.fps,
+        default_seconds=spec.default_seconds,
+        default_steps=spec.default_steps,
+        default_guidance_scale=spec.default_guidance,
         max_seconds=spec.max_seconds,
         licence=spec.licence,
     )

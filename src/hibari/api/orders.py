@@ -101,6 +101,19 @@ def from_prompt(
     Raises:
         InvalidRequest: it cannot be made; says what can.
     """
+    spec, options, request = resolved(parts, asked, image, cards)
+    assignment = Assignment(asked.prompt, image=image, cards=tuple(cards), options=options)
+    return _create(parts, asker, asked, spec, assignment, request)
+
+
+def resolved(
+    parts: Parts, asked: Create, image: Source | None, cards: Sequence[StoredCard]
+) -> tuple[ModelSpec, dict[str, Any], GenerationRequest]:
+    """What a prompt or a storyboard comes to: the model, the options that were given, and the complete request.
+
+    Raises:
+        InvalidRequest: it cannot be made; says what can.
+    """
     spec = parts.spec(asked.model)
     options = _options(asked)
     if asked.transition_s is not None:
@@ -128,8 +141,35 @@ def from_prompt(
             f"{pictures} pictures fill the whole clip of {request.seconds:g} s; make it longer",
             field="seconds",
         )
-    assignment = Assignment(asked.prompt, image=image, cards=tuple(cards), options=options)
-    return _create(parts, asker, asked, spec, assignment, request)
+    return spec, options, request
+
+
+def again(parts: Parts, asker: Asker, video_id: str) -> Created:
+    """The same job once more, its seed included.
+
+    Raises:
+        NotFound: there is no such video.
+    """
+    job = parts.jobs.get(video_id, owner=asker.identity.account.id)
+    new = NewJob(
+        owner=asker.identity.account.id,
+        key_id=asker.identity.key.id if asker.identity.key else None,
+        model=job.model,
+        request=job.request,
+        steps=job.steps,
+        pace=job.pace,
+        keep_s=parts.settings.keep_s,
+        sources=job.sources,
+        remixed_from=job.remixed_from,
+        idempotency_key=asker.idempotency_key,
+        fingerprint=asker.fingerprint,
+    )
+    return parts.jobs.create(new)
+
+
+def pace_of(spec: ModelSpec, request: GenerationRequest) -> str:
+    """What videos have in common that take about as long a step."""
+    return f"{spec.name}:{request.native_width}x{request.native_height}x{request.native_frames}"
 
 
 def from_clips(
@@ -224,7 +264,7 @@ def _create(
                 },
             },
             steps=request.steps,
-            pace=f"{spec.name}:{request.native_width}x{request.native_height}",
+            pace=pace_of(spec, request),
             keep_s=parts.settings.keep_s,
             sources=sources,
             remixed_from=remixed_from,

@@ -32,7 +32,7 @@ def page(
 ) -> VideoList:
     """Videos, the newest first, page by page. Pages do not move while videos come and go."""
     found = parts.jobs.page(owner=identity.account.id, after=after, limit=limit, newest_first=order == "desc")
-    data = [video_of(job) for job in found.jobs]
+    data = [video_of(job, None if job.is_final else parts.jobs.estimate(job.id)) for job in found.jobs]
     return VideoList(
         data=data,
         first_id=data[0].id if data else None,
@@ -47,7 +47,7 @@ def retrieve(video_id: str, response: Response, parts: Given, identity: Reader) 
     job = parts.jobs.get(video_id, owner=identity.account.id)
     estimate = None if job.is_final else parts.jobs.estimate(video_id, owner=identity.account.id)
     response.headers["openai-poll-after-ms"] = str(poll_after_ms(estimate))
-    return video_of(job)
+    return video_of(job, estimate)
 
 
 @router.delete("/{video_id}")

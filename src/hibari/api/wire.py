@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -18,10 +19,37 @@ class JobError(BaseModel):
     message: str
 
 
+class RecipeCard(BaseModel):
+    """A card of a storyboard; `picture` says that it was a picture and no prompt."""
+
+    at_s: float
+    prompt: str
+    picture: bool
+
+
+class Recipe(BaseModel):
+    """What was asked for beyond what the video says by itself; null is the model's own way.
+
+    `added_s` is what an extension or a loop adds, `picture` whether a first frame was given.
+    """
+
+    negative_prompt: str | None
+    guidance_scale: float | None
+    sampler: str | None
+    strength: str | None
+    curve: str | None
+    added_s: float | None
+    transition_s: float | None
+    picture: bool
+    cards: list[RecipeCard]
+
+
 class Details(BaseModel):
     """What Hibari knows beyond the Videos API.
 
     `model` is what really made it, `native_size` the size it was made at, `size` is reached by resizing.
+    `queue_position` counts the videos that are likely to begin before it; like `seconds_left` it is null where nothing
+    is known, and for a video that is over.
     """
 
     model: str
@@ -34,7 +62,10 @@ class Details(BaseModel):
     native_size: str | None
     postprocess: list[str]
     attempt: int
+    queue_position: int | None
+    seconds_left: float | None
     sources: list[str]
+    recipe: Recipe
     variations: list[str] | None = Field(
         default=None, description="Ids of all videos that one request made; only in its answer."
     )
@@ -69,6 +100,19 @@ class VideoList(BaseModel):
     has_more: bool
 
 
+class Forecast(BaseModel):
+    """What a video would be, and when it would be there. `seconds` is null where none of its kind was made yet."""
+
+    model: str
+    size: str
+    native_size: str
+    frames: int
+    fps: int
+    steps: int
+    queue_position: int
+    seconds: float | None
+
+
 class Deleted(BaseModel):
     """A video that is gone."""
 
@@ -93,8 +137,13 @@ class Model(BaseModel):
     created: int = 0
     owned_by: str = "hibari"
     summary: str
+    stands_for: str | None = Field(description="The model behind a name of Sora's.")
+    is_default: bool = Field(description="It is taken where no model is named.")
     sizes: list[str]
     fps: int
+    default_seconds: float
+    default_steps: int
+    default_guidance_scale: float
     max_seconds: float
     licence: str
 
@@ -121,7 +170,7 @@ class ErrorAnswer(BaseModel):
     error: ErrorDetail
 
 
-def video_of(job: Job, variations: list[str] | None = None) -> Video:
+def video_of(job: Job, estimate: Estimate | None = None, variations: list[str] | None = None) -> Video:
     """A job as the wire shows it. It is `queued` until its first step begins."""
     shown: dict[str, Any] = job.request["shown"]
     options: dict[str, Any] = job.request["assignment"]["options"]
@@ -153,9 +202,32 @@ def video_of(job: Job, variations: list[str] | None = None) -> Video:
             native_size=result.get("native_size"),
             postprocess=result.get("postprocess", []),
             attempt=job.attempt,
+            queue_position=estimate.position if estimate and job.started_at is None else None,
+            seconds_left=estimate.seconds_left if estimate else None,
             sources=list(job.sources),
+            recipe=_recipe(job.request["assignment"]),
             variations=variations,
         ),
+    )
+
+
+def _recipe(assignment: Mapping[str, Any]) -> Recipe:
+    tool: str | None = assignment["tool"]
+    options: Mapping[str, Any] = assignment["options"]
+    strength = assignment["strength"]
+    return Recipe(
+        negative_prompt=options.get("negative_prompt"),
+        guidance_scale=options.get("guidance_scale"),
+        sampler=options.get("sampler"),
+        strength=None if strength is None else str(strength),
+        curve=assignment["curve"] if tool == "blend" else None,
+        added_s=None if tool is None else options.get("seconds"),
+        transition_s=options.get("transition_s"),
+        picture=assignment["image"] is not None,
+        cards=[
+            RecipeCard(at_s=card["at_s"], prompt=card["prompt"], picture=card["image"] is not None)
+            for card in assignment["cards"]
+        ],
     )
 
 

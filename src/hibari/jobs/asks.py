@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from hibari.contracts import Conflict, InvalidRequest, LimitReached, NotFound
 from hibari.db import Database, insert_if_absent
 from hibari.db.schema import accounts, events, jobs, keys, switches
-from hibari.jobs.estimates import estimate
+from hibari.jobs.estimates import estimate, forecast
 from hibari.jobs.moves import PAUSED, add_event, cancel, found, is_id, locked
 from hibari.jobs.records import Created, Estimate, Event, Job, NewJob, Page
 from hibari.jobs.states import Happening, State
@@ -209,6 +209,11 @@ class Jobs:
         """
         with self._database.read() as connection:
             return estimate(connection, found(connection, job_id, owner=owner), self._clock())
+
+    def forecast(self, owner: str, *, pace: str, steps: int) -> Estimate:
+        """When a job would be likely to be finished that `owner` queued now."""
+        with self._database.read() as connection:
+            return forecast(connection, owner, pace, steps, self._clock())
 
     def cancel(self, job_id: str, *, owner: str | None = None) -> Job:
         """Cancel a job: at once if it is queued; if it is running, its worker is told at the next heartbeat, and may

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, func, select, update
+from sqlalchemy import Connection, Row, and_, case, func, literal, select, update
 
 from hibari.db import insert_if_absent
 from hibari.db.schema import jobs, paces
@@ -14,7 +14,7 @@ from hibari.jobs.states import FINAL, State
 NEWEST_SHARE = 0.3  # of the newest measurement in a pace; the rest is what was known before
 
 
-def estimate(connection: Connection, row: Row[Any], now: float) -> Estimate | None:
+def estimate(connection: Connection, row: Row[*tuple[Any, ...]], now: float) -> Estimate | None:
     """When a job is likely to be finished; None if it is.
 
     A queued one waits for what runs and for what is likely to begin before it, on as many lanes as are busy now.
@@ -41,6 +41,25 @@ def estimate(connection: Connection, row: Row[Any], now: float) -> Estimate | No
     ).one()
     ahead_s = float(running_s or 0) + position * float(queued_mean_s or 0)
     return Estimate(position, ahead_s / max(1, lanes) + own_s)
+
+
+def forecast(connection: Connection, owner: str, pace: str, steps: int, now: float) -> Estimate:
+    """What `estimate` would say of a job that the owner queued now."""
+    last = select(func.coalesce(func.max(jobs.c.number), 0) + 1).scalar_subquery()
+    newest = connection.execute(
+        select(
+            last.label("number"),
+            literal(owner).label("owner"),
+            literal(0).label("priority"),
+            literal(State.QUEUED.value).label("state"),
+            literal(pace).label("pace"),
+            literal(steps).label("steps"),
+            literal(0).label("step"),
+        )
+    ).one()
+    found = estimate(connection, newest, now)
+    assert found is not None
+    return found
 
 
 def own_pace(row: Row[Any], now: float) -> float | None:
