@@ -19,6 +19,7 @@ from hibari.db.schema import metadata
 from hibari.jobs import Claims, Job, Jobs, Policy, Upkeep
 from hibari.media.storage import Storage
 from hibari.settings import ServerSettings
+from hibari.webhooks import Webhooks
 
 
 def settings_for(folder: Path, **environment: str) -> ServerSettings:
@@ -37,6 +38,7 @@ def parts_for(settings: ServerSettings, policy: Policy | None = None) -> Parts:
         jobs=Jobs(database, policy=policy),
         upkeep=Upkeep(database),
         storage=Storage(settings.data_dir / "files"),
+        webhooks=Webhooks(database, private_urls=settings.private_urls),
     )
 
 

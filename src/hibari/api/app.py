@@ -13,7 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hibari import studio
-from hibari.api import asked, characters, errors, events, health, making, models, session, videos
+from hibari.api import asked, characters, errors, events, health, making, models, session, videos, webhooks
 from hibari.api.parts import Parts, version
 from hibari.api.rates import Rates
 from hibari.api.wire import PROBLEM, ErrorAnswer
@@ -61,6 +61,7 @@ def create_app(settings: ServerSettings, parts: Parts | None = None) -> FastAPI:
         videos.router,
         models.router,
         session.router,
+        webhooks.router,
     ):
         app.include_router(router, prefix="/v1")
     app.include_router(health.router)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from hibari.contracts import MAX_CARDS
+from hibari.webhooks import EVENT_TYPES, EventType
 
 ShortText = Annotated[
     str, StringConstraints(max_length=100_000)
@@ -141,3 +142,35 @@ class AskedCharacter(_Asked):
 
     name: Name
     video: VideoReference | None = None
+
+
+EventTypes = Annotated[list[EventType], Field(min_length=1)]
+
+
+class NewEndpoint(_Asked):
+    """POST /webhook_endpoints."""
+
+    url: str
+    name: Name = "webhook"
+    event_types: EventTypes = Field(default_factory=lambda: list(EVENT_TYPES))
+
+
+class ChangedEndpoint(_Asked):
+    """POST /webhook_endpoints/{id}: what is not given stays."""
+
+    url: str | None = None
+    name: Name | None = None
+    event_types: EventTypes | None = None
+    enabled: bool | None = None
+
+
+class NewEndpointSecret(_Asked):
+    """POST /webhook_endpoints/{id}/rotate_secret."""
+
+    keep_old_secret_active_for_24_hours: bool = False
+
+
+class EndpointTest(_Asked):
+    """POST /webhook_endpoints/{id}/test."""
+
+    event_type: EventType

@@ -15,6 +15,7 @@ from hibari.db import Database
 from hibari.jobs import Jobs, Policy, Upkeep
 from hibari.media.storage import Storage
 from hibari.settings import ServerSettings
+from hibari.webhooks import Webhooks
 
 SORA = ("sora-2", "sora-2-pro")
 
@@ -29,6 +30,7 @@ class Parts:
     jobs: Jobs
     upkeep: Upkeep
     storage: Storage
+    webhooks: Webhooks
 
     @classmethod
     def of(cls, settings: ServerSettings) -> Parts:
@@ -46,6 +48,7 @@ class Parts:
             jobs=Jobs(database, policy=policy),
             upkeep=Upkeep(database, policy=policy),
             storage=Storage(settings.storage),
+            webhooks=Webhooks(database, private_urls=settings.private_urls),
         )
 
     def aliases(self) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""`hibari admin ...`: API keys, and stopping one of them, an account, or everybody."""
+"""`hibari admin ...`: API keys, stopping one of them, an account, or everybody, and webhooks (`webhook`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hibari.cli import webhook
 from hibari.cli.server import DataDir
 from hibari.contracts import InvalidRequest, NotFound
 from hibari.settings import ServerSettings
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from hibari.db import Database
     from hibari.jobs import PauseScope
 
-app = typer.Typer(help="API keys; pausing one, an account, or everybody.", rich_markup_mode=None)
+app = typer.Typer(help="API keys, webhooks; pausing a key, an account, or everybody.", rich_markup_mode=None)
 key_app = typer.Typer(help="Make, list and revoke API keys.", rich_markup_mode=None)
 app.add_typer(key_app, name="key")
+app.add_typer(webhook.app, name="webhook")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 KeyOption = Annotated[str | None, typer.Option("--key", help="A key's id, prefix or name.", metavar="K")]

@@ -48,6 +48,7 @@ def serve(
             f"the server needs the package {error.name}; install it with: pip install 'hibari[server]'"
         ) from error
     from hibari.cli.supervise import Supervisor
+    from hibari.webhooks import Deliverer
 
     _log()
     with _listening(settings) as listening:
@@ -65,16 +66,19 @@ def serve(
             str(settings.data_dir),
         ]
         supervisors = [Supervisor(command) for _ in range(workers)]
+        deliverer = Deliverer(app.state.parts.webhooks)
         address, bound_port = listening.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         try:
             for supervisor in supervisors:
                 supervisor.start()
+            deliverer.start()
             typer.echo(f"hibari serves http://{shown}:{bound_port}/v1 from {settings.data_dir}")
             uvicorn.Server(config).run(sockets=[listening])
         except (KeyboardInterrupt, stop.Terminated):
             pass  # the server has stopped in peace, and only repeats the signal that told it to
         finally:
+            deliverer.stop()
             for supervisor in supervisors:
                 supervisor.stop()
 

@@ -42,7 +42,8 @@ class Deliverer:
         """Begin no more attempts, and give those that go on a moment. One that is left is made again by whoever runs
         then, once its lease is out."""
         self._stopped.set()
-        self._thread.join()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
         until = time.monotonic() + STOP_WITHIN_S
         while self._count() and time.monotonic() < until:
             time.sleep(0.05)
