@@ -10,21 +10,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hibari.client import AsyncClient as AsyncClient
+    from hibari.client import Client as Client
     from hibari.contracts import Clip as Clip
     from hibari.tools import StoryCard as StoryCard
     from hibari.tools import generate as generate
     from hibari.tools import stream as stream
 
 __version__ = "0.1.0"
-__all__ = ["Clip", "StoryCard", "__version__", "generate", "stream"]
+__all__ = ["AsyncClient", "Client", "Clip", "StoryCard", "__version__", "generate", "stream"]
 
 
 def __getattr__(name: str) -> Any:
-    """What needs torch is imported when it is asked for: the server and `--help` read this package without it."""
+    """Each is imported when it is asked for: the server and `--help` read this package without torch."""
     if name == "Clip":
         from hibari.contracts import Clip
 
         return Clip
+    if name in {"AsyncClient", "Client"}:
+        from hibari import client
+
+        return getattr(client, name)
     if name in {"StoryCard", "generate", "stream"}:
         from hibari import tools
 
