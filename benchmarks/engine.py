@@ -57,10 +57,10 @@ from hibari.engine import (
     generate,
 )
 from hibari.engine.loop import advance, predicted_x0, prepare
-from hibari.engine.plan import SAMPLERS, plan
 from hibari.engine.preview import preview_image
 from hibari.engine.runtime import prepare_torch
 from hibari.engine.state import initial_state
+from hibari.models.plan import SAMPLERS, plan
 from hibari.models.protocol import Model
 from hibari.settings import Settings
 

@@ -40,8 +40,9 @@ MAX_SEED = 2**63 - 1
 MAX_CARDS = 24
 DEFAULT_TRANSITION_S = 1.0
 
-SamplerName = Literal["euler", "adams-bashforth"]
-SAMPLERS: tuple[SamplerName, ...] = ("euler", "adams-bashforth")
+SamplerName = Literal["euler", "adams-bashforth", "dpm"]
+SAMPLERS: tuple[SamplerName, ...] = ("euler", "adams-bashforth", "dpm")
+NoiseOrder = Literal["by-frame", "channels-first", "frames-first"]
 
 
 class HibariError(Exception):
@@ -134,6 +135,13 @@ class ModelSpec:
         sigma_shift: s of the schedule sigma -> s sigma / (1 + (s - 1) sigma); 1 is uniform.
         licence: of the weights.
         weights: the weights file's name, or None for a model without weights.
+        size_step: where it is not 0, every size whose sides are multiples of it is native, too.
+        noise: how a seed becomes noise. "by-frame": each latent frame's own, whatever the clip's length. The others
+            draw the whole clip from a CPU generator with that seed, as [C, F, H, W] or as [F, C, H, W], so that seeds
+            of the model's first implementation carry over.
+        default_sampler: the solver that is used if none is named.
+        given: what becomes of given frames. "clean": they stay in the clip at noise level 0. "beside": every frame
+            starts from noise, and the network is shown the given ones beside it.
     """
 
     name: str
@@ -153,13 +161,20 @@ class ModelSpec:
     sigma_shift: float
     licence: str
     weights: str | None
+    size_step: int = 0
+    noise: NoiseOrder = "by-frame"
+    default_sampler: SamplerName = "euler"
+    given: Literal["clean", "beside"] = "clean"
 
     def latent_frames(self, frames: int) -> int:
         """Latent frames that hold at least `frames` pixel frames."""
         return 1 + -(-(frames - 1) // self.time_factor)
 
     def native_size(self, width: int, height: int) -> tuple[int, int]:
-        """The native (width, height) whose shape is nearest to the wanted one."""
+        """The native (width, height) that is nearest to the wanted one: in both sides where every multiple of a step
+        is native, else in shape."""
+        if step := self.size_step:
+            return max(step, round(width / step) * step), max(step, round(height / step) * step)
         return min(self.sizes, key=lambda size: abs(_log_aspect(size) - _log_aspect((width, height))))
 
 
@@ -244,7 +259,7 @@ class GenerationRequest:
         cards: Sequence[Card] = (),
         transition_s: float = DEFAULT_TRANSITION_S,
         strength: float = 1.0,
-        sampler: str = "euler",
+        sampler: str | None = None,
         guidance_interval: tuple[float, float] | None = None,
         reuse: float = 0.0,
         deterministic: bool = False,
@@ -304,6 +319,7 @@ class GenerationRequest:
                 f"strength is {strength:g}; must be above 0 (nothing changes) and at most 1 (everything may)",
                 field="strength",
             )
+        sampler = spec.default_sampler if sampler is None else sampler
         if sampler not in SAMPLERS:
             raise InvalidRequest(
                 f"there is no sampler {sampler!r}; known are {', '.join(SAMPLERS)}", field="sampler"

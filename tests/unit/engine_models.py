@@ -14,6 +14,7 @@ from torch import Tensor
 from hibari import catalog
 from hibari.contracts import GenerationRequest, ModelSpec
 from hibari.engine import Engine, Event, FramesDecoded, Sampled
+from hibari.models.plan import Plan, plan
 from hibari.models.protocol import Conditioning, Footprint
 
 SQUARE, LANDSCAPE, SMALL = (64, 64), (96, 64), (32, 64)
@@ -70,6 +71,11 @@ class Tiny:
         self._in, self._mix, self._out = weight(4, WIDTH), weight(2 * WIDTH, WIDTH), weight(WIDTH, 4)
         self._from_text, self._from_sigma = weight(WIDTH, WIDTH), weight(1, WIDTH)
 
+    def plan(
+        self, request: GenerationRequest, given_F: tuple[bool, ...] = (), *, changes: bool = False
+    ) -> Plan:
+        return plan(self.spec, request, given_F, changes=changes)
+
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
         self.prompts_read += prompts
         seeds = [torch.Generator().manual_seed(zlib.crc32(prompt.encode())) for prompt in prompts]
@@ -94,7 +100,7 @@ class Tiny:
         h = torch.tanh(torch.cat([h, everywhere], dim=-1) @ self._mix)
         return (h @ self._out).movedim(-1, 1)
 
-    def decode(self, latent_CFHW: Tensor) -> Iterator[Tensor]:
+    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
         _, _, height, width = latent_CFHW.shape
         for index, latent_CHW in enumerate(latent_CFHW.unbind(1)):
             cells = (
@@ -104,7 +110,7 @@ class Tiny:
             frames = self.spec.time_factor if index else 1
             yield picture.reshape(1, height * 16, width * 16, 3).repeat(frames, 1, 1, 1)
 
-    def encode(self, frames_FHWC: Tensor) -> Tensor:
+    def encode(self, frames_FHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         cells = frames_FHWC[:: self.spec.time_factor, ::16, :, 0].contiguous()
         return cells.view(torch.float32).unflatten(-1, (-1, 4)).movedim(-1, 0)
 

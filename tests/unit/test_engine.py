@@ -18,7 +18,8 @@ from torch import Tensor
 
 from hibari import catalog
 from hibari.contracts import GenerationRequest, InputError, ModelSpec, OutputError
-from hibari.diffusion.sampler import Evaluation, Sampler, adams_bashforth_step, euler_step, sample
+from hibari.diffusion.noise import frame_noise
+from hibari.diffusion.sampler import Draw, Evaluation, Sampler, adams_bashforth_step, euler_step, sample
 from hibari.engine import (
     Event,
     Finished,
@@ -31,8 +32,8 @@ from hibari.engine import (
     preview_image,
 )
 from hibari.engine.loop import advance, encode_prompt, prepare
-from hibari.engine.plan import Plan, Stage, plan
-from hibari.engine.state import GenerationState, frame_noise, initial_state
+from hibari.engine.state import GenerationState, initial_state
+from hibari.models.plan import Plan, Stage, plan
 from hibari.models.protocol import Conditioning, Footprint, Model
 from hibari.models.testcard.card import card_latent
 from hibari.models.testcard.load import load as load_testcard
@@ -60,6 +61,11 @@ class Recorder:
         self.spec = spec
         self.calls: list[tuple[Tensor, Tensor, Conditioning, Tensor]] = []
 
+    def plan(
+        self, request: GenerationRequest, given_F: tuple[bool, ...] = (), *, changes: bool = False
+    ) -> Plan:
+        return plan(self.spec, request, given_F, changes=changes)
+
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
         return {"length_B": torch.tensor([float(len(prompt)) for prompt in prompts])}
 
@@ -74,12 +80,12 @@ class Recorder:
         bias_B = 0.01 * conditioning["length_B"] + 0.1 * start_B
         return torch.tanh(neighbours) + bias_B.view(-1, 1, 1, 1, 1) + sigma_BF[:, None, :, None, None]
 
-    def decode(self, latent_CFHW: Tensor) -> Iterator[Tensor]:
+    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
         for index in range(latent_CFHW.shape[1]):
             assert torch.is_inference_mode_enabled(), "decoding must not record gradients"
             yield torch.full((4 if index else 1, 64, 64, 3), index, dtype=torch.uint8)
 
-    def encode(self, frames_FHWC: Tensor) -> Tensor:
+    def encode(self, frames_FHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         cells = frames_FHWC[::4, ::16, ::16, :1].float().permute(3, 0, 1, 2) / 255
         return cells.expand(4, -1, -1, -1)
 
@@ -212,7 +218,7 @@ def test_a_state_that_cannot_be_written_says_so_and_leaves_the_old_one(
 
 
 LATENT = torch.zeros(1, 1, 1, 1)
-CURSOR = {"format": "hibari generation state 2", "stage": "0", "step": "1", "reused": "0", "change": "inf"}
+CURSOR = {"format": "hibari generation state 3", "stage": "0", "step": "1", "reused": "0", "change": "inf"}
 
 
 @pytest.mark.parametrize(
@@ -299,7 +305,12 @@ def test_a_window_does_not_look_back_into_the_one_before() -> None:
     looked_back = []
 
     def watching_step(
-        x: Tensor, velocity: Tensor, sigma: Tensor, sigma_next: Tensor, previous: Evaluation | None
+        x: Tensor,
+        velocity: Tensor,
+        sigma: Tensor,
+        sigma_next: Tensor,
+        previous: Evaluation | None,
+        draw: Draw,
     ) -> Tensor:
         looked_back.append(previous is not None)
         return adams_bashforth_step(x, velocity, sigma, sigma_next, previous)
@@ -500,7 +511,7 @@ def test_frames_are_decoded_as_they_are_taken() -> None:
 
 def test_a_model_that_decodes_too_little_is_found_out() -> None:
     model = Recorder()
-    model.decode = lambda latent_CFHW: iter([torch.zeros(1, 64, 64, 3, dtype=torch.uint8)])
+    model.decode = lambda latent_CFHW, generator=None: iter([torch.zeros(1, 64, 64, 3, dtype=torch.uint8)])
     with pytest.raises(RuntimeError, match="decoded 1 frames of 16"):
         list(generate(model, request()).frames)
 

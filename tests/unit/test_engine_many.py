@@ -51,8 +51,8 @@ from hibari.engine import (
     StepDone,
 )
 from hibari.engine.loop import advance, card_weights, plan_of, prepare
-from hibari.engine.plan import plan
 from hibari.engine.start import latent_shape
+from hibari.models.plan import plan
 from hibari.models.protocol import Conditioning
 
 ROUNDING = 2e-4  # of float32 through four guided steps, in latents of magnitude 2
@@ -1075,7 +1075,7 @@ def test_given_frames_come_out_as_they_went_in(marks: list[bool], changes: bool,
     latent = torch.randn(latent_shape(SPEC, wish), generator=torch.Generator().manual_seed(seed))
     start = Start(latent, tuple(marks), tuple(not mark for mark in marks) if changes else ())
     doing = prepare(Tiny(), wish, start)
-    assert doing.plan == plan_of(SPEC, wish, start)
+    assert doing.plan == plan_of(Tiny(), wish, start)
     given_F = torch.tensor(marks)
     while not doing.done:
         assert torch.equal(doing.state.latent_CFHW[:, given_F], latent[:, given_F])

@@ -20,7 +20,7 @@ import hibari
 from hibari import catalog, media, tools
 from hibari.contracts import Clip, ClipStream, InputError, InvalidRequest
 from hibari.engine import Failed, Finished, StepDone
-from hibari.engine.plan import plan
+from hibari.models.plan import plan
 from hibari.models.protocol import Model
 from hibari.tools import StoryCard, Wish, plan_job
 from hibari.tools.sources import encode, read_clip

@@ -35,6 +35,7 @@ from hibari.contracts import (
     OutputError,
     WeightsError,
 )
+from hibari.diffusion.noise import generator_at
 from hibari.engine import memory
 from hibari.engine.events import (
     Cancelled,
@@ -462,7 +463,9 @@ class Engine:
                     extra = {**generation.extra, "batched": generation.batched}
                     recipe = recipe_of(generation.request, model, extra)
                     events.append(Sampled(generation.id, recipe, generation.state.latent_CFHW.cpu()))
-                    generation.decoder = model.decode(generation.state.latent_CFHW.to(model.dtype))
+                    generation.decoder = model.decode(
+                        generation.state.latent_CFHW.to(model.dtype), generator_at(generation.state.generator)
+                    )
                 chunk = next(generation.decoder, None)
             if chunk is None:
                 raise RuntimeError(f"{model.spec.name} decoded {generation.frames_done} frames of {total}")
@@ -522,7 +525,7 @@ class Engine:
         """Weights of all loaded models, and states of all generations."""
         weights = sum(model.footprint(1, 1, 1).weights for model in self._models.values())
         with self._changed:
-            states = sum(2 * g.state.latent_CFHW.nbytes for g in self._generations.values())
+            states = sum(3 * g.state.latent_CFHW.nbytes for g in self._generations.values())
         return weights + states
 
     def _evict_idle(self, wanted: str) -> None:

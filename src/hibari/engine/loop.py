@@ -10,11 +10,12 @@ from torch import Tensor
 
 from hibari.contracts import GenerationRequest, ModelSpec
 from hibari.diffusion.convention import x0_from_velocity
-from hibari.diffusion.guidance import guide, in_interval
+from hibari.diffusion.guidance import guide
+from hibari.diffusion.noise import draw, generator_at
 from hibari.diffusion.sampler import Evaluation
-from hibari.engine.plan import Plan, Stage, plan
 from hibari.engine.start import Start
 from hibari.engine.state import GenerationState, initial_state
+from hibari.models.plan import Plan, Stage
 from hibari.models.protocol import Conditioning, Model
 
 
@@ -58,15 +59,21 @@ class Run:
         state = self.state
         if state.step < self.plan[state.stage].steps:
             return self
-        fresh = GenerationState(state.latent_CFHW, stage=state.stage + 1)
+        fresh = GenerationState(
+            state.latent_CFHW,
+            stage=state.stage + 1,
+            window_CFHW=state.window_CFHW,
+            given_CFHW=state.given_CFHW,
+            generator=state.generator,
+        )
         return replace(self, state=fresh)
 
     @property
     def window_shape(self) -> tuple[int, ...]:
         """[C, frames, H, W] of the next update: runs of one shape can share a forward pass."""
         channels, _, height, width = self.state.latent_CFHW.shape
-        stage = self.entered.state.stage
-        return channels, self.plan[stage].frames, height, width
+        stage = self.plan[self.entered.state.stage]
+        return channels, stage.frames, height // stage.shrink, width // stage.shrink
 
     @property
     def rows(self) -> int:
@@ -86,8 +93,7 @@ class Run:
         """How many rows the update from here takes, which prompts count in the window, and whether it is guided."""
         stage = self.plan[self.state.stage]
         active = self.weight_KF[:, stage.start : stage.end].any(1).nonzero().flatten()
-        sigma = stage.sigmas[self.state.step]
-        guided = self.request.guidance_scale != 1 and in_interval(sigma, self.request.guidance_interval)
+        guided = self.request.guidance_scale != 1 and stage.guidance[self.state.step] != 1
         return len(active) + guided, active, guided
 
 
@@ -111,16 +117,18 @@ def prepare(
         start.check(model.spec, request)
     return Run(
         request=request,
-        plan=plan_of(model.spec, request, start),
+        plan=plan_of(model, request, start),
         conditioning=_conditioning(model, request, encode or (lambda prompt: encode_prompt(model, prompt))),
         weight_KF=card_weights(model.spec, request),
         state=state or initial_state(model.spec, request, start),
     )
 
 
-def plan_of(spec: ModelSpec, request: GenerationRequest, start: Start | None) -> Plan:
+def plan_of(model: Model, request: GenerationRequest, start: Start | None) -> Plan:
     """The stages of a request with what it starts from."""
-    return plan(spec, request, start.given_F, changes=any(start.changed_F)) if start else plan(spec, request)
+    if start is None:
+        return model.plan(request)
+    return model.plan(request, start.given_F, changes=any(start.changed_F))
 
 
 @torch.inference_mode()
@@ -172,12 +180,9 @@ def advance(model: Model, runs: Sequence[Run]) -> list[Run]:
     Raises:
         IndexError: one of the runs is already done.
     """
-    runs = [run.entered for run in runs]
+    runs = [_begun(model, run.entered) for run in runs]
     stages = [run.plan[run.state.stage] for run in runs]
-    windows = [
-        run.state.latent_CFHW[:, stage.start : stage.end].to(model.device)
-        for run, stage in zip(runs, stages, strict=True)
-    ]
+    windows = [_window(run).to(model.device) for run in runs]
     asked = [index for index, run in enumerate(runs) if not run.reuses]
     velocities = dict(
         zip(asked, _velocities(model, [(runs[i], stages[i], windows[i]) for i in asked]), strict=True)
@@ -186,6 +191,34 @@ def advance(model: Model, runs: Sequence[Run]) -> list[Run]:
         _updated(model, run, stage, x, velocities.get(index))
         for index, (run, stage, x) in enumerate(zip(runs, stages, windows, strict=True))
     ]
+
+
+def _begun(model: Model, run: Run) -> Run:
+    """The same with its window at the stage's first noise level, if its next update is the stage's first."""
+    state = run.state
+    stage = run.plan[state.stage]
+    if state.step or stage.enter is None:
+        return run
+    generator = generator_at(state.generator)
+    before = None if state.window_CFHW is None else state.window_CFHW.to(model.device)
+    x_CFHW = stage.enter(state.latent_CFHW.to(model.device), before, generator)
+    state = replace(state, generator=generator.get_state())
+    return replace(run, state=_with_window(state, stage, x_CFHW))
+
+
+def _window(run: Run) -> Tensor:
+    """The window in work [C, frames, H, W], wherever it is kept."""
+    state, stage = run.state, run.plan[run.state.stage]
+    kept = state.window_CFHW
+    return state.latent_CFHW[:, stage.start : stage.end] if kept is None else kept
+
+
+def _with_window(state: GenerationState, stage: Stage, x_CFHW: Tensor) -> GenerationState:
+    if stage.shrink > 1:
+        return replace(state, window_CFHW=x_CFHW)
+    latent_CFHW = state.latent_CFHW.to(x_CFHW.device).clone()
+    latent_CFHW[:, stage.start : stage.end] = x_CFHW
+    return replace(state, latent_CFHW=latent_CFHW, window_CFHW=None)
 
 
 def _velocities(model: Model, windows: Sequence[tuple[Run, Stage, Tensor]]) -> list[Tensor]:
@@ -198,7 +231,10 @@ def _velocities(model: Model, windows: Sequence[tuple[Run, Stage, Tensor]]) -> l
         chosen = torch.cat([active, torch.tensor([len(run.weight_KF)])]) if guided else active
         latents.append(x.expand(count, -1, -1, -1, -1))
         sigmas.append(stage.sigma_at(run.state.step, model.device).expand(count, -1))
-        conditionings.append({name: tensor[chosen] for name, tensor in run.conditioning.items()})
+        conditionings.append(
+            {name: tensor[chosen] for name, tensor in run.conditioning.items()}
+            | {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in _context(model, run).items()}
+        )
         starts.append(torch.full((count,), stage.start, device=model.device))
     together = model.velocity(
         torch.cat(latents).to(model.dtype), torch.cat(sigmas), _stacked(conditionings), torch.cat(starts)
@@ -210,8 +246,19 @@ def _velocities(model: Model, windows: Sequence[tuple[Run, Stage, Tensor]]) -> l
         if len(active) > 1:  # each frame follows its cards
             weight = run.weight_KF[active, stage.start : stage.end].to(part)
             velocity = torch.einsum("kcfhw,kf->cfhw", part[: len(active)], weight)
-        velocities.append(guide(velocity, part[-1], run.request.guidance_scale) if guided else velocity)
+        scale = stage.guidance[run.state.step]
+        velocities.append(guide(velocity, part[-1], scale) if guided else velocity)
     return velocities
+
+
+def _context(model: Model, run: Run) -> Conditioning:
+    """What the network is shown besides the prompts, one row."""
+    state, stage = run.state, run.plan[run.state.stage]
+    shown = dict(stage.context(state.latent_CFHW.to(model.device))) if stage.context else {}
+    if state.given_CFHW is not None:
+        given = state.given_CFHW[None, :, stage.start : stage.end]
+        shown["given_BCFHW"] = given.to(model.device, model.dtype)
+    return shown
 
 
 def _updated(model: Model, run: Run, stage: Stage, x_CFHW: Tensor, computed_CFHW: Tensor | None) -> Run:
@@ -226,27 +273,37 @@ def _updated(model: Model, run: Run, stage: Stage, x_CFHW: Tensor, computed_CFHW
         before = last.to(model.device)
         change = float((velocity_CFHW - before).norm() / before.norm().clamp(min=1e-12))
     previous = None
-    if last is not None:
+    if last is not None and state.x0_CFHW is not None:
         sigma_before_BF = stage.sigma_at(state.step - 1, model.device)
-        previous = Evaluation(last.to(model.device)[None], sigma_before_BF)
+        x0_before = state.x0_CFHW.to(model.device)
+        previous = Evaluation(last.to(model.device)[None], sigma_before_BF, x0_before[None])
+    generator = generator_at(state.generator)
     sigma_BF = stage.sigma_at(state.step, model.device)
     sigma_next_BF = stage.sigma_at(state.step + 1, model.device)
-    x_BCFHW = stage.sampler(x_CFHW[None], velocity_CFHW[None], sigma_BF, sigma_next_BF, previous)
-    latent_CFHW = state.latent_CFHW.to(model.device).clone()
-    latent_CFHW[:, stage.start : stage.end] = x_BCFHW[0]
-    after = GenerationState(
-        latent_CFHW, state.stage, state.step + 1, velocity_CFHW, change, reused=computed_CFHW is None
+    x_BCFHW = stage.sampler(
+        x_CFHW[None],
+        velocity_CFHW[None],
+        sigma_BF,
+        sigma_next_BF,
+        previous,
+        lambda: draw(x_CFHW.shape, model.spec.noise, generator).to(x_CFHW)[None],
+    )
+    after = replace(
+        _with_window(state, stage, x_BCFHW[0]),
+        step=state.step + 1,
+        velocity_CFHW=velocity_CFHW,
+        x0_CFHW=x0_from_velocity(x_CFHW[None], velocity_CFHW[None], sigma_BF)[0],
+        change=change,
+        reused=computed_CFHW is None,
+        generator=generator.get_state(),
     )
     return replace(run, state=after)
 
 
 def predicted_x0(run: Run) -> Tensor:
-    """The window [C, frames, H, W] in work, as it would come out if the last velocity held to the end.
+    """The window [C, frames, H, W] in work, as the last velocity said that it would come out.
 
     Before a stage's first update that is its noise; after its last, its result.
     """
     stage, state = run.plan[run.state.stage], run.state
-    x = state.latent_CFHW[:, stage.start : stage.end]
-    if state.velocity_CFHW is None:
-        return x
-    return x0_from_velocity(x[None], state.velocity_CFHW[None], stage.sigma_at(state.step, x.device))[0]
+    return _window(run) if state.x0_CFHW is None or state.step == stage.steps else state.x0_CFHW

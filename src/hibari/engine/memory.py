@@ -48,9 +48,9 @@ def _cgroup_free_bytes() -> int | None:
 
 
 def state_bytes(spec: ModelSpec, request: GenerationRequest) -> int:
-    """Of a generation that waits between two of its turns: latent and velocity."""
+    """Of a generation that waits between two of its turns: latent, velocity and predicted data."""
     channels, frames, height, width = latent_shape(spec, request)
-    return 2 * 4 * channels * frames * height * width
+    return 3 * 4 * channels * frames * height * width
 
 
 def window_footprint(model: Model, request: GenerationRequest) -> Footprint:

@@ -20,11 +20,13 @@ class Start:
         given_F: True for clean frames, which stay as they are.
         changed_F: True for frames that start from a mixture of latent and noise at the request's `strength`. The rest
             starts from noise. All or none of the frames that are not given: a window has one schedule.
+        generator: uint8, from where random numbers go on if some were drawn for the latent; else None.
     """
 
     latent_CFHW: Tensor
     given_F: tuple[bool, ...]
     changed_F: tuple[bool, ...] = ()
+    generator: Tensor | None = None
 
     def check(self, spec: ModelSpec, request: GenerationRequest) -> None:
         """That it fits the request.

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
-import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hibari.contracts import GenerationRequest, InputError, ModelSpec, OutputError
+from hibari.diffusion.noise import clip_noise
 from hibari.engine.start import Start, latent_shape
 
-_FORMAT = "hibari generation state 2"
+_FORMAT = "hibari generation state 3"
+_LATENTS = ("latent_CFHW", "velocity_CFHW", "x0_CFHW", "window_CFHW", "given_CFHW")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,10 +31,16 @@ class GenerationState:
         stage: index into the plan.
         step: updates that have been made in that stage; at its number of steps the stage is finished.
         velocity_CFHW: float32, the window's velocity at the last update of this stage; None before the first.
-            Multistep samplers look back to it, and it leads from the latent to the predicted x0 of a preview.
+            Multistep samplers look back to it.
+        x0_CFHW: float32, the data that it led to from where the window was then: a preview. None with the velocity.
         change: by which share of its norm the velocity changed at the last update that computed one; infinite before
             there were two.
         reused: whether the last update took over the velocity of the one before it.
+        window_CFHW: float32, the window in work where it has fewer cells than the clip; else None, and it lies in the
+            clip.
+        given_CFHW: float32, frames that the network is shown beside the clip, 0 where there is none; None for models
+            that are given frames in the clip.
+        generator: uint8, from where random numbers go on; None where none are wanted any more.
     """
 
     latent_CFHW: Tensor
@@ -42,6 +49,10 @@ class GenerationState:
     velocity_CFHW: Tensor | None = None
     change: float = inf
     reused: bool = False
+    x0_CFHW: Tensor | None = None
+    window_CFHW: Tensor | None = None
+    given_CFHW: Tensor | None = None
+    generator: Tensor | None = None
 
     def save(self, path: Path, about: Mapping[str, str] | None = None) -> None:
         """Write a safetensors file. It is written aside and renamed, so `path` is never half a state.
@@ -51,11 +62,9 @@ class GenerationState:
         Raises:
             OutputError: the file cannot be written; what was at `path` is still there.
         """
-        tensors = {"latent_CFHW": self.latent_CFHW}
-        if self.velocity_CFHW is not None:
-            tensors["velocity_CFHW"] = self.velocity_CFHW
+        tensors = {name: getattr(self, name) for name in (*_LATENTS, "generator")}
         content = safetensors.torch.save(
-            {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
+            {name: tensor.cpu().contiguous() for name, tensor in tensors.items() if tensor is not None},
             metadata={
                 **(about or {}),
                 "format": _FORMAT,
@@ -93,14 +102,16 @@ class GenerationState:
             raise InputError(f"cannot read a generation state from {path}: {error}") from error
         if (found := metadata.get("format")) != _FORMAT:
             raise InputError(f"{path} has format {found!r}; a generation state has {_FORMAT!r}")
-        if not {"latent_CFHW"} <= tensors.keys() <= {"latent_CFHW", "velocity_CFHW"}:
+        if not {"latent_CFHW"} <= tensors.keys() <= {*_LATENTS, "generator"}:
             raise InputError(
-                f"{path} holds {sorted(tensors)}; a state holds latent_CFHW and perhaps velocity_CFHW"
+                f"{path} holds {sorted(tensors)}; a state holds latent_CFHW and perhaps "
+                f"{', '.join(_LATENTS[1:])} and generator"
             )
         for name, tensor in tensors.items():
-            if tensor.dtype != torch.float32 or tensor.ndim != 4:
+            dtype, axes = (torch.uint8, 1) if name == "generator" else (torch.float32, 4)
+            if tensor.dtype != dtype or tensor.ndim != axes:
                 raise InputError(
-                    f"{name} in {path} is {tensor.dtype} {list(tensor.shape)}; it must be float32, 4 axes"
+                    f"{name} in {path} is {tensor.dtype} {list(tensor.shape)}; it must be {dtype}, {axes} axes"
                 )
         cursor = [metadata.get(name, "") for name in ("stage", "step", "reused")]
         if not all(number.isdecimal() for number in cursor):
@@ -110,8 +121,7 @@ class GenerationState:
             change = float(metadata.get("change", ""))
         except ValueError as error:
             raise InputError(f"{path} says no number of its velocity's change") from error
-        velocity = tensors.get("velocity_CFHW")
-        return cls(tensors["latent_CFHW"], stage, step, velocity, change, bool(reused))
+        return cls(**tensors, stage=stage, step=step, change=change, reused=bool(reused))
 
 
 def read_about(path: Path) -> dict[str, str]:
@@ -129,19 +139,19 @@ def read_about(path: Path) -> dict[str, str]:
 
 def initial_state(spec: ModelSpec, request: GenerationRequest, start: Start | None = None) -> GenerationState:
     """Noise of the clip's native size, with what is given, at the first step of the first stage, on the CPU."""
-    channels, frames, height, width = latent_shape(spec, request)
-    noise = torch.stack(
-        [frame_noise(request.seed, frame, (channels, height, width)) for frame in range(frames)], dim=1
+    generator = torch.Generator().manual_seed(request.seed)
+    if start and start.generator is not None:
+        generator.set_state(start.generator)
+    shape = latent_shape(spec, request)
+    noise = clip_noise(request.seed, shape, spec.noise, generator)
+    given = None
+    if spec.given == "beside":
+        given = (
+            start.latent_CFHW * torch.tensor(start.given_F)[:, None, None] if start else torch.zeros(shape)
+        )
+        start = replace(start, given_F=(False,) * shape[1]) if start else None
+    return GenerationState(
+        start.mixed_with(noise, request.strength) if start else noise,
+        given_CFHW=given,
+        generator=generator.get_state(),
     )
-    return GenerationState(start.mixed_with(noise, request.strength) if start else noise)
-
-
-def frame_noise(seed: int, frame: int, shape: tuple[int, int, int]) -> Tensor:
-    """Standard normal noise of one latent frame, float32: a function of its arguments and of nothing else.
-
-    The noise of a frame thus does not depend on how long its clip is, or on what was drawn before. Philox
-    (Salmon et al. 2011) is made for that: seed and frame are its key and the top word of its counter. A
-    torch.Generator on the CPU would read only the low 32 bits of the seed.
-    """
-    generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, frame]))
-    return torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))

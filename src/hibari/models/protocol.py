@@ -13,7 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hibari.contracts import ModelSpec
+from hibari.contracts import GenerationRequest, ModelSpec
+from hibari.models.plan import Plan
 
 Conditioning = dict[str, Tensor]
 """All that the network gets besides x, sigma and position. The model chooses the names; every tensor's first axis
@@ -38,7 +39,12 @@ class Footprint:
 
 
 class Model(Protocol):
-    """Five answers: `spec`, `encode_text`, `prepare`, `velocity`, `decode`; and `encode` where frames can be given."""
+    """Six answers: `spec`, `plan`, `encode_text`, `prepare`, `velocity`, `decode`; `encode` where frames can be given.
+
+    Random numbers are drawn on the CPU, from a generator whose state is kept with a generation: first those of what
+    is given (`encode`), then the clip's noise (`ModelSpec.noise`), then those of a stochastic sampler, then those of
+    `decode`.
+    """
 
     spec: ModelSpec
     weights_sha256: str | None
@@ -48,6 +54,17 @@ class Model(Protocol):
     rgb_from_latent: Tensor
     """Linear preview map [C + 1, 3 * p * p]: a latent cell (and a constant 1) to p x p RGB pixels in [0, 1],
     ordered (colour, row, column)."""
+
+    def plan(
+        self, request: GenerationRequest, given_F: tuple[bool, ...] = (), *, changes: bool = False
+    ) -> Plan:
+        """The stages of a request: windows, noise levels, guidance and sampler. See `models.plan.plan`, which makes
+        them where a clip's windows have the model's own noise levels.
+
+        Raises:
+            InvalidRequest: the model cannot make this, as where it wants a picture and none is given.
+        """
+        ...
 
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
         """What the text encoder says of a batch of prompts; kept by prompt, on disk too. "" is the empty prompt (the
@@ -62,20 +79,24 @@ class Model(Protocol):
     def velocity(
         self, latent_BCFHW: Tensor, sigma_BF: Tensor, conditioning: Conditioning, start_B: Tensor
     ) -> Tensor:
-        """Predicted `noise - x0`, of the latent's shape. `conditioning` comes from `prepare`.
+        """Predicted `noise - x0`, of the latent's shape. `conditioning` comes from `prepare` and the stage's
+        `context`; where the spec says that frames are given beside, it has them as `given_BCFHW`, 0 where there is
+        none.
 
         `sigma_BF` is in [0, 1], 0 for a given (clean) frame. `start_B` (int64) is where the window begins in its
         clip, in latent frames; latent frame 0 of a clip is a single picture.
         """
         ...
 
-    def decode(self, latent_CFHW: Tensor) -> Iterator[Tensor]:
+    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
         """Chunks of uint8 frames [frames, height_px, width_px, 3], in order, each as soon as it is ready.
-        Together 1 + time_factor * (F - 1) frames."""
+        Together 1 + time_factor * (F - 1) frames. The generator is for decoders that want noise; by default a new one
+        of seed 0."""
         ...
 
-    def encode(self, frames_FHWC: Tensor) -> Tensor:
-        """Latent [C, F, H, W] of uint8 frames [1 + time_factor * k, height_px, width_px, 3]."""
+    def encode(self, frames_FHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Latent [C, F, H, W] of uint8 frames [1 + time_factor * k, height_px, width_px, 3]: with a generator a draw
+        from what a variational encoder says, else its mode."""
         ...
 
     def footprint(self, frames: int, height: int, width: int) -> Footprint:

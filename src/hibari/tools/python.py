@@ -138,6 +138,8 @@ def jobs_of(model: Model, wish: Wish, of_seeds: Sequence[int]) -> list[Job]:
         raise InvalidRequest(
             "a remix keeps its clip's own noise, so there are no variations of it", field="variations"
         )
+    if first.start and first.start.generator is not None:  # what is given was drawn with the seed
+        return [first, *(jobs_of(model, wish, of_seeds[n : n + 1])[0] for n in range(1, len(of_seeds)))]
     return [first, *(replace(first, request=replace(first.request, seed=seed)) for seed in of_seeds[1:])]
 
 

@@ -100,9 +100,9 @@ def read_clip(model: Model, source: Source, native: tuple[int, int] | None = Non
 
 
 @torch.inference_mode()
-def encode(model: Model, frames: np.ndarray) -> Tensor:
+def encode(model: Model, frames: np.ndarray, generator: torch.Generator | None = None) -> Tensor:
     """Latent [C, F, H, W], float32 on the CPU, of uint8 frames [1 + time_factor * k, h, w, 3]."""
-    return model.encode(torch.from_numpy(np.array(frames))).float().cpu().clone()
+    return model.encode(torch.from_numpy(np.array(frames)), generator).float().cpu().clone()
 
 
 def encode_inside(model: Model, frames: np.ndarray) -> Tensor:

@@ -177,12 +177,15 @@ def _from_pictures(model: Model, wish: Wish) -> Job:
             field="seconds",
         )
     latent = torch.zeros(latent_shape(spec, request))
-    for place, picture in pictures.items():
+    # Where the clip's noise comes from one generator, what the encoder draws for the first picture comes before it.
+    generator = None if spec.noise == "by-frame" else torch.Generator().manual_seed(request.seed)
+    for place, picture in sorted(pictures.items()):
         latent[:, place : place + 1] = (
-            encode(model, picture) if place == 0 else still_inside(model, picture[0])
+            encode(model, picture, generator) if place == 0 else still_inside(model, picture[0])
         )
     given = tuple(place in pictures for place in range(frames))
-    return Job(request, Start(latent, given), extra={"given_pictures": sorted(pictures)})
+    start = Start(latent, given, generator=generator.get_state() if generator else None)
+    return Job(request, start, extra={"given_pictures": sorted(pictures)})
 
 
 def _extend(model: Model, wish: Wish) -> Job:

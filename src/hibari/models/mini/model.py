@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from hibari.contracts import ModelSpec
+from hibari.contracts import GenerationRequest, ModelSpec
 from hibari.models.mini.autoencoder import (
     SPACE_FACTOR,
     TIME_FACTOR,
@@ -20,6 +20,7 @@ from hibari.models.mini.autoencoder import (
 )
 from hibari.models.mini.text import MAX_TOKENS, TextEncoder
 from hibari.models.mini.transformer import PATCH, Transformer, Words
+from hibari.models.plan import Plan, plan
 from hibari.models.protocol import Conditioning, Footprint
 
 TEXT_ENCODER_BYTES = 180_000_000  # half of it weights, half the library that runs them; measured
@@ -58,6 +59,12 @@ class Mini:
     def _text_encoder(self) -> TextEncoder:
         return TextEncoder(self.device)
 
+    def plan(
+        self, request: GenerationRequest, given_F: tuple[bool, ...] = (), *, changes: bool = False
+    ) -> Plan:
+        """See the protocol."""
+        return plan(self.spec, request, given_F, changes=changes)
+
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
         """`text` [B, MAX_TOKENS, 384] and its `mask` [B, MAX_TOKENS]: always of one length, so that requests stack."""
         features, mask = self._text_encoder(prompts)
@@ -81,13 +88,13 @@ class Mini:
         return self._transformer.velocity(latent_BCFHW, sigma_BF, words, start_B)
 
     @torch.inference_mode()
-    def decode(self, latent_CFHW: Tensor) -> Iterator[Tensor]:
+    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
         """See the protocol; one latent frame a chunk."""
         for pixels in self._autoencoder.stream(latent_CFHW[None].to(self.device), chunk=1):
             yield frames_from_pixels(pixels)[0]
 
     @torch.inference_mode()
-    def encode(self, frames_FHWC: Tensor) -> Tensor:
+    def encode(self, frames_FHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See the protocol."""
         return self._autoencoder.encode(pixels_from_frames(frames_FHWC[None].to(self.device)))[0]
 

@@ -12,8 +12,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from hibari.contracts import ModelSpec
+from hibari.contracts import GenerationRequest, ModelSpec
 from hibari.diffusion.convention import per_frame
+from hibari.models.plan import Plan, plan
 from hibari.models.protocol import Conditioning, Footprint
 from hibari.models.testcard.card import CHANNELS, card_latent, read_colours, read_letters
 
@@ -44,6 +45,12 @@ class Testcard:
         self.rgb_from_latent[:3] = torch.eye(3) / 2
         self.rgb_from_latent[-1] = 1 / 2
 
+    def plan(
+        self, request: GenerationRequest, given_F: tuple[bool, ...] = (), *, changes: bool = False
+    ) -> Plan:
+        """See the protocol."""
+        return plan(self.spec, request, given_F, changes=changes)
+
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
         """`letters_BL` uint8, the first bytes of each prompt; `hash_B` int64, of the whole prompt."""
         letters = np.zeros((len(prompts), _LETTERS), np.uint8)
@@ -68,7 +75,7 @@ class Testcard:
         sigma = per_frame(sigma_BF)
         return torch.where(sigma > 0, (latent_BCFHW - x0) / sigma, 0)
 
-    def decode(self, latent_CFHW: Tensor) -> Iterator[Tensor]:
+    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
         """One chunk a latent frame: its cells as squares of colour, its letters, and each frame's number."""
         number = 0
         for index, latent_CHW in enumerate(latent_CFHW.unbind(1)):
@@ -79,7 +86,7 @@ class Testcard:
                 number += 1
             yield torch.from_numpy(np.stack(frames))
 
-    def encode(self, frames_FHWC: Tensor) -> Tensor:
+    def encode(self, frames_FHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Latent [4, F, H, W] of the colours: each cell the median of its pixels, which looks past what is
         written. The letters are not read back; the channel says that there are none."""
         cell = self.spec.space_factor

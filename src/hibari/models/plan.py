@@ -2,33 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hibari.contracts import GenerationRequest, ModelSpec, SamplerName
-from hibari.diffusion.sampler import Sampler, adams_bashforth_step, euler_step
+from hibari.diffusion.guidance import in_interval
+from hibari.diffusion.sampler import Sampler, adams_bashforth_step, dpm_step, euler_step
 from hibari.diffusion.schedule import schedule
 
-SAMPLERS: dict[SamplerName, Sampler] = {"euler": euler_step, "adams-bashforth": adams_bashforth_step}
+SAMPLERS: dict[SamplerName, Sampler] = {
+    "euler": euler_step,
+    "adams-bashforth": adams_bashforth_step,
+    "dpm": dpm_step,
+}
+Enter = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]
+Context = Callable[[Tensor], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One window of a clip, taken from noise to data.
+    """One window of a clip, taken from one noise level to a lower one; mostly from noise to data.
 
     Attributes:
         start: the window's first latent frame, counted in the clip.
         given: for each of its latent frames, whether it is there already; such a frame is clean and stays as it is.
-        sigmas: the noise levels of the other frames, falling to 0, one more than there are steps.
+        sigmas: the noise levels of the other frames, falling, one more than there are steps.
+        guidance: guidance scale of each step; 1 is none.
         sampler: makes the updates.
+        shrink: cells of the clip's latent to one cell of this stage's, in height and in width. The window of a stage
+            that works on fewer cells is kept beside the clip, and handed to the next stage's `enter`.
+        enter: (latent_CFHW of the clip, window_CFHW of the stage before or None, generator) -> window_CFHW at the first
+            noise level. None: the window as it lies in the clip.
+        context: latent_CFHW of the clip -> conditioning of one row that holds for this stage only, such as what has
+            been made before. None: there is none.
     """
 
     start: int
     given: tuple[bool, ...]
     sigmas: tuple[float, ...]
+    guidance: tuple[float, ...]
     sampler: Sampler = euler_step
+    shrink: int = 1
+    enter: Enter | None = None
+    context: Context | None = None
 
     @property
     def frames(self) -> int:
@@ -42,7 +61,7 @@ class Stage:
 
     @property
     def steps(self) -> int:
-        """Updates that take the window from noise to data."""
+        """Updates that take the window from its first noise level to its last."""
         return len(self.sigmas) - 1
 
     def sigma_at(self, step: int, device: torch.device) -> Tensor:
@@ -55,7 +74,12 @@ Plan = tuple[Stage, ...]
 
 
 def plan(
-    spec: ModelSpec, request: GenerationRequest, given_F: tuple[bool, ...] = (), *, changes: bool = False
+    spec: ModelSpec,
+    request: GenerationRequest,
+    given_F: tuple[bool, ...] = (),
+    *,
+    changes: bool = False,
+    sigmas: Sequence[float] | None = None,
 ) -> Plan:
     """Windows that together make every latent frame that is not given exactly once.
 
@@ -67,14 +91,18 @@ def plan(
     Args:
         given_F: for each latent frame of the clip, whether it is given; empty for none.
         changes: whether the frames start from a mixture at the request's strength, and not from noise.
+        sigmas: the noise levels; by default those of the spec's shift.
     """
     clip = spec.latent_frames(request.native_frames)
     window = min(clip, spec.window_frames)
-    known = list(given_F) or [False] * clip
-    sampler = SAMPLERS[request.sampler]
-    sigmas = tuple(schedule(request.steps, spec.sigma_shift).tolist())
+    known = list(given_F) if given_F and spec.given == "clean" else [False] * clip
+    levels = tuple(schedule(request.steps, spec.sigma_shift).tolist() if sigmas is None else sigmas)
     if changes:
-        sigmas = (request.strength, *(sigma for sigma in sigmas if sigma < request.strength))
+        levels = (request.strength, *(sigma for sigma in levels if sigma < request.strength))
+    guidance = tuple(
+        request.guidance_scale if in_interval(sigma, request.guidance_interval) else 1.0
+        for sigma in levels[:-1]
+    )
     stages: list[Stage] = []
     while not all(known):
         first = known.index(False)
@@ -84,6 +112,7 @@ def plan(
         else:
             start = first - spec.window_overlap
         start = max(0, min(start, clip - window))
-        stages.append(Stage(start, tuple(known[start : start + window]), sigmas, sampler))
+        given = tuple(known[start : start + window])
+        stages.append(Stage(start, given, levels, guidance, SAMPLERS[request.sampler]))
         known[start : start + window] = [True] * window
     return tuple(stages)
