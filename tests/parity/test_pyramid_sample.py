@@ -1,0 +1,93 @@
+"""Whole runs of Pyramid Flow give what the authors' give for the same seed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from pyramid_golden import golden
+
+from hibari.models.pyramid_flow.pyramid import STAGES, block_noise, sigmas
+from hibari.models.pyramid_flow.sample import Manner, Words, generate
+
+NAMES = ["pyramid_miniflux", "pyramid_sd3"]
+
+
+def words(tensors, name):
+    length = tensors[f"{name}.mask"].sum()
+    return Words(tensors[f"{name}.text"][:, :length], tensors[f"{name}.pooled"])
+
+
+def sampled(name, seed, frames, given=(), **options):
+    """A clip of the golden settings, and its generator."""
+    model, settings = golden(name), golden(name).settings
+    generator = torch.Generator().manual_seed(settings["seed"] if seed is None else seed)
+    noise = torch.randn(
+        1, 4, frames, settings["height_px"] // 8, settings["width_px"] // 8, generator=generator
+    )
+    return torch.cat(
+        [
+            *given,
+            *generate(
+                model.network,
+                words(model.tensors, "prompt"),
+                words(model.tensors, "negative"),
+                noise,
+                first=Manner(tuple(settings["first_steps"]), settings["guidance"]),
+                others=Manner(tuple(settings["steps"]), settings["video_guidance"]),
+                generator=generator,
+                given=given,
+                **options,
+            ),
+        ],
+        2,
+    )
+
+
+@pytest.mark.parametrize("reuse_stages", [0, 1, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_text_to_video_equals_the_reference(name, reuse_stages):
+    latent = sampled(name, None, golden(name).settings["frames"], reuse_stages=reuse_stages)
+    torch.testing.assert_close(latent, golden(name).tensors["text_to_video.latent"], rtol=0, atol=1e-5)
+
+
+def test_stages_and_their_timesteps_are_the_references():
+    model = golden("pyramid_miniflux")
+    wanted = model.settings["schedule"]
+    for index, stage in enumerate(STAGES):
+        levels = sigmas(4)
+        told = [stage.timestep(sigma) for sigma in levels[:-1]]
+        # The reference's grid of timesteps is in float32.
+        assert told == pytest.approx(model.tensors[f"schedule.timesteps_{index}"].tolist(), rel=1e-7)
+        assert levels == pytest.approx(model.tensors[f"schedule.sigmas_{index}"].tolist(), abs=1e-12)
+        if index:
+            assert stage.signal == pytest.approx(1 / (1 + wanted["ori_start"][index]), abs=1e-7)
+
+
+def test_a_latent_that_cannot_be_halved_twice_is_refused():
+    model = golden("pyramid_sd3")
+    some, manner = words(model.tensors, "prompt"), Manner((1, 1, 1), 1)
+    run = generate(
+        model.network,
+        some,
+        some,
+        torch.zeros(1, 4, 1, 8, 12),
+        first=manner,
+        others=manner,
+        generator=torch.Generator(),
+    )
+    with pytest.raises(ValueError, match=r"\[8, 12\]"):
+        next(run)
+
+
+def test_block_noise_is_the_references_number_by_number():
+    expected = golden("pyramid_miniflux").tensors["block_noise"]
+    noise = block_noise(expected.shape, torch.Generator().manual_seed(13))
+    torch.testing.assert_close(noise, expected, rtol=0, atol=1e-6)
+
+
+def test_block_noise_sums_to_nothing_in_each_block_and_varies_by_one():
+    noise = block_noise((1, 1, 1, 200, 200), torch.Generator().manual_seed(0))[0, 0, 0]
+    blocks = noise.unflatten(0, (-1, 2)).unflatten(2, (-1, 2))
+    assert blocks.sum((1, 3)).abs().max() < 1e-5
+    assert noise.var().item() == pytest.approx(1, abs=0.03)
+    assert (blocks[:, 0, :, 0] * blocks[:, 0, :, 1]).mean().item() == pytest.approx(-1 / 3, abs=0.03)
