@@ -149,7 +149,7 @@ def test_a_lost_answer_makes_no_second_video(own: Client, wire: CuttingProxy, ke
 
 
 def test_progress_goes_on_after_lost_connections(own: Client, wire: CuttingProxy, key: str) -> None:
-    video = own.create("a cat", **SLOW)
+    video = own.create("a cat", seconds=4, steps=200)
     with Client(wire.url, key) as client:
         wire.cut_after(1500, times=2)
         told = list(client.with_progress(video))
@@ -160,8 +160,8 @@ def test_progress_goes_on_after_lost_connections(own: Client, wire: CuttingProxy
     assert [progress.kind for progress in straight][-1] == "completed"
     assert set(numbers) >= {progress.number for progress in straight}, "none is missing"
     steps = [progress.step for progress in told if progress.step is not None]
-    assert len(steps) > 5
-    assert steps == sorted(steps)
+    assert steps == sorted(set(steps)), "they rise"
+    assert 0 < steps[0] < steps[-1] == 200
     previews = [progress.preview for progress in told if progress.preview]
     assert previews
     assert all(preview[:4] == b"RIFF" for preview in previews)
