@@ -56,8 +56,8 @@ def test_stages_and_their_timesteps_are_the_references():
     for index, stage in enumerate(STAGES):
         levels = sigmas(4)
         told = [stage.timestep(sigma) for sigma in levels[:-1]]
-        # The reference's grid of timesteps is in float32.
-        assert told == pytest.approx(model.tensors[f"schedule.timesteps_{index}"].tolist(), rel=1e-7)
+        # The reference builds its grid of a thousand timesteps in float32, where they are 6e-5 apart at the most.
+        assert told == pytest.approx(model.tensors[f"schedule.timesteps_{index}"].tolist(), abs=6e-5)
         assert levels == pytest.approx(model.tensors[f"schedule.sigmas_{index}"].tolist(), abs=1e-12)
         if index:
             assert stage.signal == pytest.approx(1 / (1 + wanted["ori_start"][index]), abs=1e-7)
