@@ -148,8 +148,20 @@ def test_a_lost_answer_makes_no_second_video(own: Client, wire: CuttingProxy, ke
     assert own.retrieve(video).prompt == "a cat"
 
 
+def test_progress_as_it_happens(own: Client) -> None:
+    told = list(own.with_progress(own.create("a cat", seconds=8, steps=200)))
+    steps = [progress.step for progress in told if progress.step is not None]
+    assert len(steps) > 1
+    assert steps == sorted(set(steps)), "they rise"
+    assert steps[-1] == told[-2].steps
+    previews = [progress.preview for progress in told if progress.preview]
+    assert previews
+    assert all(preview[:4] == b"RIFF" for preview in previews)
+    assert (told[-1].kind, told[-1].video.status) == ("completed", "completed")
+
+
 def test_progress_goes_on_after_lost_connections(own: Client, wire: CuttingProxy, key: str) -> None:
-    video = own.create("a cat", seconds=4, steps=200)
+    video = own.create("a cat", **SLOW)
     with Client(wire.url, key) as client:
         wire.cut_after(1500, times=2)
         told = list(client.with_progress(video))
@@ -157,15 +169,8 @@ def test_progress_goes_on_after_lost_connections(own: Client, wire: CuttingProxy
     numbers = [progress.number for progress in told]
     assert numbers == sorted(set(numbers)), "none twice"
     straight = list(own.with_progress(video))
-    assert [progress.kind for progress in straight][-1] == "completed"
+    assert straight[-1].kind == "completed"
     assert set(numbers) >= {progress.number for progress in straight}, "none is missing"
-    steps = [progress.step for progress in told if progress.step is not None]
-    assert steps == sorted(set(steps)), "they rise"
-    assert 0 < steps[0] < steps[-1] == 200
-    previews = [progress.preview for progress in told if progress.preview]
-    assert previews
-    assert all(preview[:4] == b"RIFF" for preview in previews)
-    assert told[-1].video.status == "completed"
     assert list(own.with_progress(video, after=told[-2].number)) == [straight[-1]]
     assert list(own.with_progress(video, after=told[-1].number)) == []
 
