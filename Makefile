@@ -39,6 +39,7 @@ serve: $(VENV)/.installed-server
 test: $(VENV)/.installed-dev
 	scripts/need-font
 	scripts/need-postgres
+	scripts/need-chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright

@@ -33,6 +33,11 @@ class Server:
     url: str
     log: Path
 
+    @property
+    def origin(self) -> str:
+        """Where the studio is."""
+        return self.url.removesuffix("/v1")
+
     def hibari(self, *arguments: str) -> str:
         done = subprocess.run(
             [*COMMAND, *arguments, "--data-dir", str(self.folder)],

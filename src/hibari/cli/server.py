@@ -74,6 +74,7 @@ def serve(
                 supervisor.start()
             deliverer.start()
             typer.echo(f"hibari serves http://{shown}:{bound_port}/v1 from {settings.data_dir}")
+            typer.echo(f"studio at http://{_reachable(shown)}:{bound_port}/")
             uvicorn.Server(config).run(sockets=[listening])
         except (KeyboardInterrupt, stop.Terminated):
             pass  # the server has stopped in peace, and only repeats the signal that told it to
@@ -132,6 +133,11 @@ def _wait_for_parent(stop_worker: object) -> None:
     assert callable(stop_worker)
     sys.stdin.read()
     stop_worker()
+
+
+def _reachable(address: str) -> str:
+    """An address that a browser of this machine can open."""
+    return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(address, address)  # noqa: S104 - it is only compared
 
 
 def _listening(settings: ServerSettings) -> socket.socket:

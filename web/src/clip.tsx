@@ -1,0 +1,164 @@
+// A video's own page.
+
+import { useEffect, useState } from "preact/hooks";
+import type { Video } from "./api";
+import { Failed, Growing, Picture, removeWithUndo } from "./card";
+import { useAgain } from "./draft";
+import { Icon, Link, aspectOf, reason, sizeName } from "./parts";
+import { Player } from "./player";
+import { go, videoPath } from "./route";
+import { fetchVideo, leaving, videoById, videos } from "./state";
+import { language, words } from "./strings";
+import { Tools } from "./tools";
+
+export function ClipPage({ id }: { id: string }) {
+  const t = words();
+  const [problem, setProblem] = useState<string | null>(null);
+  const video = videoById(id);
+  useEffect(() => {
+    setProblem(null);
+    fetchVideo(id).then(
+      (found) => found === null && setProblem(words().clip.gone),
+      (error: unknown) => setProblem(reason(error)),
+    );
+  }, [id]);
+  if (video === undefined || leaving.value.has(id)) {
+    return <p class="empty">{leaving.value.has(id) ? t.removed : (problem ?? t.state.loading)}</p>;
+  }
+  return (
+    <article class="clip" key={id}>
+      <h1>{video.prompt}</h1>
+      {video.status === "completed" ? (
+        <Player video={video} />
+      ) : (
+        <div class="player" style={{ "--aspect": String(aspectOf(video.size)) }} data-status={video.status}>
+          <Picture video={video} />
+          {video.status === "failed" ? <Failed video={video} /> : <Growing video={video} />}
+        </div>
+      )}
+      <div class="sides">
+        {video.status === "completed" && (
+          <section aria-labelledby="tools">
+            <h2 id="tools">{t.clip.tools}</h2>
+            <Tools video={video} />
+          </section>
+        )}
+        <section aria-labelledby="recipe">
+          <h2 id="recipe">{t.clip.recipe}</h2>
+          <RecipeList video={video} />
+          <div class="beside">
+            <button type="button" class="quiet" onClick={() => useAgain(video)}>
+              <Icon name="again" />
+              {t.clip.useAgain}
+            </button>
+            {video.status === "completed" && (
+              <button
+                type="button"
+                class="quiet"
+                onClick={() => {
+                  removeWithUndo(video);
+                  go("/gallery");
+                }}
+              >
+                <Icon name="trash" />
+                {t.card.remove}
+              </button>
+            )}
+          </div>
+          <h2 id="lineage">{t.clip.lineage}</h2>
+          <Lineage video={video} />
+        </section>
+      </div>
+    </article>
+  );
+}
+
+function RecipeList({ video }: { video: Video }) {
+  const t = words();
+  const { hibari } = video;
+  const { recipe } = hibari;
+  const rows: [string, string | number | null][] = [
+    [t.recipe.negative, recipe.negative_prompt],
+    [t.recipe.tool, hibari.tool && (t.recipe.toolNames[hibari.tool] ?? hibari.tool)],
+    [t.recipe.strength, recipe.strength && strengthName(recipe.strength)],
+    [t.recipe.picture, recipe.picture ? t.recipe.given : null],
+    [t.recipe.cards, recipe.cards.map((card) => `${card.at_s} s: ${card.prompt || t.recipe.given}`).join("\n") || null],
+    [t.recipe.model, hibari.model],
+    [t.recipe.size, sizeName(video.size)],
+    [t.recipe.native, hibari.native_size && hibari.native_size !== video.size ? sizeName(hibari.native_size) : null],
+    [t.recipe.length, t.choices.seconds(video.seconds)],
+    [t.recipe.frames, hibari.frames === null ? null : `${hibari.frames} (${hibari.fps}/s)`],
+    [t.recipe.steps, hibari.steps],
+    [t.recipe.guidance, recipe.guidance_scale],
+    [t.recipe.sampler, recipe.sampler],
+    [t.recipe.seed, hibari.seed],
+    [t.recipe.made, new Date(video.created_at * 1000).toLocaleString(language.value)],
+  ];
+  return (
+    <dl class="recipe">
+      {rows
+        .filter(([, value]) => value !== null && value !== "")
+        .map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+    </dl>
+  );
+}
+
+function strengthName(strength: string): string {
+  const names: Record<string, string> = words().choices.strengths;
+  return names[strength] ?? strength;
+}
+
+/** What it was made of, and what was made of it, among the videos that are loaded. */
+function Lineage({ video }: { video: Video }) {
+  const t = words().clip;
+  const sources = video.hibari.sources;
+  const children = videos.value.filter((one) => one.hibari.sources.includes(video.id));
+  const fromFile = sources.length === 0 && (video.hibari.tool !== null || video.hibari.recipe.picture);
+  if (sources.length === 0 && children.length === 0 && !fromFile) return <p class="hint">{t.alone}</p>;
+  return (
+    <dl class="lineage">
+      {(sources.length > 0 || fromFile) && (
+        <div>
+          <dt>{t.madeFrom}</dt>
+          {fromFile && <dd>{t.unnamed}</dd>}
+          {sources.map((id) => (
+            <dd key={id}>
+              <Ancestor id={id} />
+            </dd>
+          ))}
+        </div>
+      )}
+      {children.length > 0 && (
+        <div>
+          <dt>{t.became}</dt>
+          {children.map((child) => (
+            <dd key={child.id}>
+              <Link to={videoPath(child.id)}>{nameOf(child)}</Link>
+            </dd>
+          ))}
+        </div>
+      )}
+    </dl>
+  );
+}
+
+function Ancestor({ id }: { id: string }) {
+  const t = words().clip;
+  const [gone, setGone] = useState(false);
+  const video = videoById(id);
+  useEffect(() => {
+    if (video === undefined) fetchVideo(id).then((found) => setGone(found === null), () => setGone(true));
+  }, [id]);
+  if (video === undefined) return <>{gone ? t.goneSource : "…"}</>;
+  return <Link to={videoPath(id)}>{nameOf(video)}</Link>;
+}
+
+function nameOf(video: Video): string {
+  const tool = video.hibari.tool && words().recipe.toolNames[video.hibari.tool];
+  return tool ? `${tool}: ${video.prompt}` : video.prompt;
+}
