@@ -1,8 +1,8 @@
 """The published folders of Pyramid Flow: a `config.json` with the sizes and one file of tensors for each network.
 
-Our submodules carry the checkpoint's names, so nothing is renamed, and `state_dict` is the way back. Reading is strict:
-a key that is missing, left over or of another shape is an error that names it, and so is a setting that this code does
-not implement.
+Our submodules carry the checkpoints' names, but for one that the authors spell in two ways. Reading is strict: a key
+that is missing, left over or of another shape is an error that names it, and so is a setting that this code does not
+implement.
 """
 
 from __future__ import annotations
@@ -150,8 +150,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     Raises:
         WeightsError: one is missing, left over or of another shape.
     """
-    tensors = {_renamed(key): tensor for key, tensor in tensors.items()}
-    wanted = network.state_dict()
+    wanted = published(network)
     missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     if missing or extra:
         raise WeightsError(
@@ -161,12 +160,14 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     for key, tensor in tensors.items():
         if tensor.shape != wanted[key].shape:
             raise WeightsError(f"{where}: {key} is {list(tensor.shape)}, wanted {list(wanted[key].shape)}")
-    network.load_state_dict(tensors, assign=True)
+    names = zip(network.state_dict(), wanted, strict=True)
+    network.load_state_dict({ours: tensors[theirs] for ours, theirs in names}, assign=True)
 
 
-def _renamed(key: str) -> str:
-    """The name here: the two transformers of the authors differ in that of the text's norms."""
-    return key.replace(".attn.norm_add_", ".attn.norm_added_")
+def published(network: nn.Module) -> dict[str, Tensor]:
+    """A network's tensors under the names of the authors' checkpoints, in the order of its own."""
+    norm = ".attn.norm_add_" if isinstance(network, Sd3) else ".attn.norm_added_"
+    return {key.replace(".attn.norm_added_", norm): tensor for key, tensor in network.state_dict().items()}
 
 
 def _some(keys: list[str]) -> str:
