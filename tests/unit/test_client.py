@@ -254,8 +254,6 @@ NOT_OF_THE_CLIENT = {
     "/metrics",
     "/v1/session",
     "/v1/events",
-    "/v1/videos/forecast",
-    "/v1/videos/{video_id}/again",
 }
 
 
@@ -284,6 +282,8 @@ def test_the_client_has_every_route(tmp_path: Path) -> None:
         client.connect(video, video)
         client.blend(video, video.id)
         client.remix(video, "b", strength="mild")
+        assert client.again(video).id != video.id
+        assert client.forecast("a cat", seconds=4).frames == 32
         client.page()
         client.download(video, tmp_path / "a.mp4")
         mo = client.character(client.create_character("Mo", video).id)

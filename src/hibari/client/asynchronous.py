@@ -26,7 +26,7 @@ from hibari.client.calls import (
 from hibari.client.errors import Unavailable, failed
 from hibari.client.following import SILENCE_S, Following
 from hibari.client.partial import Partial
-from hibari.client.records import Character, Health, Model, Page, Progress, Variant, Video
+from hibari.client.records import Character, Forecast, Health, Model, Page, Progress, Variant, Video
 
 
 class AsyncClient(Base):
@@ -77,6 +77,10 @@ class AsyncClient(Base):
         """Ask for a video of a prompt, a first picture (`input_reference`) or a storyboard (`cards`)."""
         return await self._ask(calls.create(prompt, **options))
 
+    async def forecast(self, prompt: str = "", **options: Unpack[CreateOptions]) -> Forecast:
+        """What `create` would make of the same, and how long it would take; nothing is made."""
+        return await self._ask(calls.forecast(prompt, **options))
+
     async def edit(self, clip: Clip, prompt: str, **options: Unpack[EditOptions]) -> Video:
         """Change a clip by a prompt."""
         return await self._ask(calls.edit(clip, prompt, **options))
@@ -116,6 +120,10 @@ class AsyncClient(Base):
     async def remix(self, video: Video | str, prompt: str, **options: Unpack[StrengthOptions]) -> Video:
         """Make a video again from its own noise, with another prompt."""
         return await self._ask(calls.remix(video, prompt, **options))
+
+    async def again(self, video: Video | str, *, idempotency_key: str | None = None) -> Video:
+        """Make a video once more from all that it was made from, as after a failure."""
+        return await self._ask(calls.again(video, idempotency_key=idempotency_key))
 
     async def retrieve(self, video: Video | str) -> Video:
         """A video as it is now."""

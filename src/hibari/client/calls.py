@@ -12,7 +12,7 @@ from typing import IO, Any, Generic, Literal, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 from hibari.client.errors import UnexpectedAnswer
-from hibari.client.records import Card, Character, Json, Model, Page, Picture, Variant, Video
+from hibari.client.records import Card, Character, Forecast, Json, Model, Page, Picture, Variant, Video
 from hibari.contracts import InputError
 
 MOST_OF_A_PAGE = 100
@@ -132,18 +132,14 @@ class Call(Generic[Answer]):
 
 def create(prompt: str, **options: Unpack[CreateOptions]) -> Call[Video]:
     """POST /videos."""
-    values: dict[str, Any] = {**options, "prompt": prompt}
-    files: dict[str, Path | bytes] = {}
-    reference = values.pop("input_reference", None)
-    if isinstance(reference, str):
-        values["input_reference"] = {"image_url": reference}
-    elif reference is not None:
-        files["input_reference"] = reference
-    if "cards" in values:
-        values["cards"] = [_card(card) for card in values["cards"]]
-    if "characters" in values:
-        values["characters"] = [{"id": name} for name in values["characters"]]
-    return _make("/videos", values, files)
+    return _make("/videos", *_wish(prompt, **options))
+
+
+def forecast(prompt: str, **options: Unpack[CreateOptions]) -> Call[Forecast]:
+    """POST /videos/forecast."""
+    values, files = _wish(prompt, **options)
+    values.pop("idempotency_key", None)
+    return Call("POST", "/videos/forecast", Forecast.from_json, body=values, files=files)
 
 
 def edit(clip: Clip, prompt: str, **options: Unpack[EditOptions]) -> Call[Video]:
@@ -187,6 +183,11 @@ def blend(
 def remix(video: Video | str, prompt: str, **options: Unpack[StrengthOptions]) -> Call[Video]:
     """POST /videos/{id}/remix."""
     return _make(f"{_path(video)}/remix", {**options, "prompt": prompt})
+
+
+def again(video: Video | str, *, idempotency_key: str | None) -> Call[Video]:
+    """POST /videos/{id}/again."""
+    return _make(f"{_path(video)}/again", {"idempotency_key": idempotency_key})
 
 
 def retrieve(video: Video | str) -> Call[Video]:
@@ -261,6 +262,22 @@ def readyz() -> Call[bool]:
 def id_of(video: Video | str) -> str:
     """A video's id."""
     return video if isinstance(video, str) else video.id
+
+
+def _wish(prompt: str, **options: Unpack[CreateOptions]) -> tuple[dict[str, Any], dict[str, Path | bytes]]:
+    """Fields and files of a video from a prompt."""
+    values: dict[str, Any] = {**options, "prompt": prompt}
+    files: dict[str, Path | bytes] = {}
+    reference = values.pop("input_reference", None)
+    if isinstance(reference, str):
+        values["input_reference"] = {"image_url": reference}
+    elif reference is not None:
+        files["input_reference"] = reference
+    if "cards" in values:
+        values["cards"] = [_card(card) for card in values["cards"]]
+    if "characters" in values:
+        values["characters"] = [{"id": name} for name in values["characters"]]
+    return values, files
 
 
 def _make(path: str, values: dict[str, Any], files: Mapping[str, Path | bytes] | None = None) -> Call[Video]:

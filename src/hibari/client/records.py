@@ -149,6 +149,40 @@ class Video:
 
 
 @dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a video would be, and when it would be there.
+
+    Attributes:
+        size, native_size: "WIDTHxHEIGHT" in px, of the file and of what the model makes.
+        queue_position: videos that are likely to begin before it.
+        seconds: until it would be finished; None where none of its kind was made yet.
+    """
+
+    model: str
+    size: str
+    native_size: str
+    frames: int
+    fps: int
+    steps: int
+    queue_position: int
+    seconds: float | None
+
+    @classmethod
+    def from_json(cls, values: Json) -> Forecast:
+        """Raises KeyError or TypeError for what is none."""
+        return cls(
+            model=values["model"],
+            size=values["size"],
+            native_size=values["native_size"],
+            frames=values["frames"],
+            fps=values["fps"],
+            steps=values["steps"],
+            queue_position=values["queue_position"],
+            seconds=values["seconds"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """A part of the list of videos. `last_id` is where the next one begins."""
 

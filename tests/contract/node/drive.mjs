@@ -28,9 +28,9 @@ let one;
 
 const checks = {
   async create_retrieve_poll() {
-    const video = await client.videos.create({ prompt: "a cat", model: "sora-2", seconds: "4", size: "1280x720" });
+    const video = await client.videos.create({ prompt: "a cat", model: "sora-2", seconds: "4", size: "160x96" });
     assert.equal(video.object, "video");
-    assert.deepEqual([video.status, video.model, video.seconds, video.size], ["queued", "sora-2", "4", "1280x720"]);
+    assert.deepEqual([video.status, video.model, video.seconds, video.size], ["queued", "sora-2", "4", "160x96"]);
     one = await poll(video.id);
     assert.deepEqual([one.status, one.progress, one.error], ["completed", 100, null]);
   },
