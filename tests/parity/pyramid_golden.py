@@ -45,4 +45,5 @@ def golden(name: str) -> Golden:
     network: nn.Module = NETWORKS[config["_class_name"]](config, str(path))
     fill(network, weights, str(path))
     rest = {key: value for key, value in tensors.items() if not key.startswith(prefix)}
-    return Golden(network.eval().requires_grad_(False), rest, json.loads(metadata["settings"]))
+    settings = json.loads(metadata["settings"]) | {"class_name": config["_class_name"]}
+    return Golden(network.eval().requires_grad_(False), rest, settings)

@@ -6,8 +6,10 @@ import pytest
 import torch
 from pyramid_golden import golden
 
+from hibari.models.pyramid_flow.autoencoder import frames_from_pixels, pixels_from_frames
 from hibari.models.pyramid_flow.pyramid import STAGES, block_noise, sigmas
 from hibari.models.pyramid_flow.sample import Manner, Words, generate
+from hibari.models.pyramid_flow.variants import VARIANTS
 
 NAMES = ["pyramid_miniflux", "pyramid_sd3"]
 
@@ -17,37 +19,61 @@ def words(tensors, name):
     return Words(tensors[f"{name}.text"][:, :length], tensors[f"{name}.pooled"])
 
 
-def sampled(name, seed, frames, given=(), **options):
-    """A clip of the golden settings, and its generator."""
+def sampled(name, noise, generator, given=(), **options):
+    """A clip of the golden settings."""
     model, settings = golden(name), golden(name).settings
-    generator = torch.Generator().manual_seed(settings["seed"] if seed is None else seed)
-    noise = torch.randn(
-        1, 4, frames, settings["height_px"] // 8, settings["width_px"] // 8, generator=generator
+    made = generate(
+        model.network,
+        words(model.tensors, "prompt"),
+        words(model.tensors, "negative"),
+        noise,
+        first=Manner(tuple(settings["first_steps"]), settings["guidance"]),
+        others=Manner(tuple(settings["steps"]), settings["video_guidance"]),
+        generator=generator,
+        given=given,
+        **options,
     )
-    return torch.cat(
-        [
-            *given,
-            *generate(
-                model.network,
-                words(model.tensors, "prompt"),
-                words(model.tensors, "negative"),
-                noise,
-                first=Manner(tuple(settings["first_steps"]), settings["guidance"]),
-                others=Manner(tuple(settings["steps"]), settings["video_guidance"]),
-                generator=generator,
-                given=given,
-                **options,
-            ),
-        ],
-        2,
+    return torch.cat([*given, *made], 2)
+
+
+def noise_of(settings, frames, generator):
+    return torch.randn(
+        1, 4, frames, settings["height_px"] // 8, settings["width_px"] // 8, generator=generator
     )
 
 
 @pytest.mark.parametrize("reuse_stages", [0, 1, 3])
 @pytest.mark.parametrize("name", NAMES)
 def test_text_to_video_equals_the_reference(name, reuse_stages):
-    latent = sampled(name, None, golden(name).settings["frames"], reuse_stages=reuse_stages)
+    settings = golden(name).settings
+    generator = torch.Generator().manual_seed(settings["seed"])
+    noise = noise_of(settings, settings["frames"], generator)
+    latent = sampled(name, noise, generator, reuse_stages=reuse_stages)
     torch.testing.assert_close(latent, golden(name).tensors["text_to_video.latent"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_image_to_video_equals_the_reference(name):
+    model = golden(name)
+    variant = VARIANTS[model.settings["class_name"]]
+    generator = torch.Generator().manual_seed(model.settings["image_seed"])
+    # The reference draws noise for the first frame, too, and leaves out the last.
+    noise = noise_of(model.settings, model.settings["image_frames"], generator)[:, :, :-1]
+    pixels = pixels_from_frames(model.tensors["image_to_video.image"][None, None])
+    moments = golden("pyramid_autoencoder").network.encode(pixels)
+    drawn = moments.mean + moments.std * torch.randn(moments.mean.shape, generator=generator)
+    latent = sampled(name, noise, generator, given=[variant.scaled(drawn)])
+    torch.testing.assert_close(latent, model.tensors["image_to_video.latent"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_decoded_frames_are_the_references(name):
+    model = golden(name)
+    latent = VARIANTS[model.settings["class_name"]].unscaled(model.tensors["text_to_video.latent"])
+    chunks = [frames_from_pixels(chunk)[0] for chunk in golden("pyramid_autoencoder").network.stream(latent)]
+    frames, expected = torch.cat(chunks)[:, ::4, ::4], model.tensors["text_to_video.frames_thinned"]
+    assert (frames.int() - expected.int()).abs().max() <= 1
+    assert (frames == expected).float().mean() > 0.999
 
 
 def test_stages_and_their_timesteps_are_the_references():

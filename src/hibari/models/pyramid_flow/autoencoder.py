@@ -53,6 +53,17 @@ Memory = dict[nn.Module, Tensor]
 need. Empty before a clip's first chunk."""
 
 
+def pixels_from_frames(frames_BTHWC: Tensor) -> Tensor:
+    """Pixels in [-1, 1], float32 [B, 3, T, H, W], of uint8 frames [B, T, H, W, 3]."""
+    return rearrange(frames_BTHWC, "b t h w c -> b c t h w").float().div_(127.5).sub_(1)
+
+
+def frames_from_pixels(pixels_BCTHW: Tensor) -> Tensor:
+    """uint8 frames [B, T, H, W, 3] of pixels in [-1, 1]; cut off, not rounded, as the authors do."""
+    frames = pixels_BCTHW.mul(127.5).add_(127.5).clamp_(0, 255).to(torch.uint8)
+    return rearrange(frames, "b c t h w -> b t h w c").contiguous()
+
+
 class CausalConv(nn.Module):
     """A convolution of [B, C, T, H, W] that sees the present and the past; before the first frame there are zeros."""
 
@@ -281,7 +292,8 @@ class Autoencoder(nn.Module):
                 f"{width}"
             )
         memory: Memory = {}
-        parts = [pixels_BCTHW[:, :, :1], *pixels_BCTHW[:, :, 1:].split(chunk * TIME_FACTOR, 2)]
+        first, later = pixels_BCTHW.split([1, frames - 1], 2)
+        parts = [first, *(later.split(chunk * TIME_FACTOR, 2) if frames > 1 else [])]
         moments = torch.cat([self.quant_conv(self.encoder(part, memory), memory) for part in parts], 2)
         mean, log_variance = moments.chunk(2, 1)
         return Moments(mean, (log_variance.clamp(-30, 20) / 2).exp())
