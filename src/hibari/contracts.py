@@ -17,6 +17,7 @@ should pay for anything by doing so.
     ├── NotFound            no such job, account or key, or not for the one who asks         (exit code 2)
     ├── Conflict            what is there already, or its state, forbids it                  (exit code 2)
     ├── LimitReached        an owner has as much of something as they may have               (exit code 2)
+    │   └── QuotaReached    their files take as much room as they may                        (exit code 2)
     ├── KeyRefused          an API key is wrong, expired or revoked                          (exit code 2)
     └── ClaimLost           a job is not, or no longer, this worker's to go on with          (exit code 2)
 """
@@ -105,6 +106,10 @@ class Conflict(HibariError):
 
 class LimitReached(HibariError):
     """An owner has as much of something as they may have; it is possible again once some of it has gone."""
+
+
+class QuotaReached(LimitReached):
+    """An owner's files take as much room as they may; there is room again once some are deleted."""
 
 
 class KeyRefused(HibariError):

@@ -14,6 +14,8 @@
 | `HIBARI_STORAGE` | folder or URL (`s3://bucket/prefix`) for the videos | `files` in the data folder |
 | `HIBARI_SORA_MODEL` | the model that answers to `sora-2` and `sora-2-pro` | that of `HIBARI_MODEL` |
 | `HIBARI_UPLOAD_MB` | the largest request that is taken | `512` |
+| `HIBARI_QUOTA_MB` | what the files of an account may take, where nothing else is said of it | no limit |
+| `HIBARI_RESERVE_MB` | what must stay free on the disk of the videos; nothing new is taken below it | `512` |
 | `HIBARI_KEEP_HOURS` | how long a finished video is kept | until it is deleted |
 | `HIBARI_PRIVATE_URLS` | `1`: image URLs and webhooks may lead to private addresses | `0` |
 | `HIBARI_LEASE_S` | a worker that has said nothing for so many seconds is dead, and others take its videos | `20` |
@@ -83,6 +85,8 @@ class ServerSettings:
         database: URL as `hibari.db.Database` takes it.
         storage: folder or URL as `hibari.media.storage.Storage` takes it.
         upload_bytes: the largest body of a request.
+        quota_bytes: what an account's files may take; None is no limit.
+        reserve_bytes: what must stay free where the files are.
         keep_s: how long finished videos are kept; None is until they are deleted.
         private_urls: whether image URLs and webhooks may lead to private addresses.
         lease_s: how long a worker may say nothing.
@@ -96,6 +100,8 @@ class ServerSettings:
     database: str
     storage: str
     upload_bytes: int
+    quota_bytes: int | None
+    reserve_bytes: int
     keep_s: float | None
     private_urls: bool
     lease_s: float
@@ -128,6 +134,8 @@ class ServerSettings:
             database=values.get("HIBARI_DATABASE") or f"sqlite:///{folder / 'hibari.db'}",
             storage=values.get("HIBARI_STORAGE") or str(folder / "files"),
             upload_bytes=round(_number(values, "HIBARI_UPLOAD_MB", 512, above=0) * 2**20),
+            quota_bytes=round(_number(values, "HIBARI_QUOTA_MB", 0, above=0) * 2**20) or None,
+            reserve_bytes=round(_number(values, "HIBARI_RESERVE_MB", 512, above=0) * 2**20),
             keep_s=keep_hours * 3600 or None,
             private_urls=_switch(values, "HIBARI_PRIVATE_URLS"),
             lease_s=_number(values, "HIBARI_LEASE_S", 20, above=MIN_LEASE_S),

@@ -16,7 +16,7 @@ from hibari.api import Parts, create_app
 from hibari.contracts import ClipStream, GenerationRequest, Recipe
 from hibari.db import Database
 from hibari.db.schema import metadata
-from hibari.jobs import Claims, Job, Jobs, Policy, Upkeep
+from hibari.jobs import Claims, Job, Jobs, Policy, StoredFiles, Upkeep
 from hibari.media.storage import Storage
 from hibari.settings import ServerSettings
 from hibari.webhooks import Webhooks
@@ -38,6 +38,7 @@ def parts_for(settings: ServerSettings, policy: Policy | None = None) -> Parts:
         jobs=Jobs(database, policy=policy),
         upkeep=Upkeep(database),
         storage=Storage(settings.data_dir / "files"),
+        stored=StoredFiles(database, policy=policy),
         webhooks=Webhooks(database, private_urls=settings.private_urls),
     )
 

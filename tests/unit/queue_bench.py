@@ -7,7 +7,7 @@ from typing import Any
 
 from hibari.accounts import Accounts
 from hibari.db import Database
-from hibari.jobs import Claim, Claims, Job, Jobs, NewJob, Policy, Upkeep
+from hibari.jobs import Claim, Claims, Job, Jobs, NewJob, Policy, StoredFiles, Upkeep
 
 START = 1_800_000_000.0
 
@@ -37,6 +37,7 @@ class Queue:
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.database, self.clock, self.policy)
         self.upkeep = Upkeep(self.database, self.clock, self.policy)
+        self.stored = StoredFiles(self.database, self.clock, self.policy)
         self.accounts = Accounts(self.database, self.clock)
         self.owners: dict[str, str] = {}
 

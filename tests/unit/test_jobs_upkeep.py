@@ -10,6 +10,7 @@ from hibari.contracts import NotFound
 from hibari.db import Database
 from hibari.db.schema import events
 from hibari.jobs import State
+from hibari.jobs.moves import TIDY_AFTER_S
 
 
 @pytest.fixture
@@ -44,6 +45,30 @@ def test_a_job_that_waits_does_not_expire(queue: Queue) -> None:
     assert queue.jobs.cancel(job.id).state is State.CANCELLED
     queue.clock.pass_s(1)
     assert queue.upkeep.sweep() == 1
+
+
+def test_what_is_over_is_tidied_up_once_its_worker_had_its_time(queue: Queue) -> None:
+    """A worker that died, or that never heard of the end, leaves checkpoints of which nobody else would think."""
+    completed, died, cancelled, deleted, waiting = (queue.add() for _ in range(5))
+    queue.worker("a").complete(queue.claim("a"), {})
+    queue.worker("b").heartbeat(queue.claim("b"), step=1, checkpoint="somewhere")
+    for job in (cancelled, deleted):
+        queue.jobs.cancel(job.id)
+    queue.jobs.delete(deleted.id)
+    queue.clock.pass_s(queue.policy.lease_s)
+    assert [job.id for job in queue.upkeep.to_tidy()] == [cancelled.id], "no worker was ever busy with it"
+    queue.clock.pass_s(TIDY_AFTER_S)
+    assert {job.id for job in queue.upkeep.to_tidy()} == {completed.id, cancelled.id}
+    for job in (completed, cancelled):
+        queue.upkeep.tidied(job.id)
+    queue.jobs.cancel(died.id)
+    queue.clock.pass_s(100)
+    queue.upkeep.sweep()
+    assert queue.jobs.get(died.id).state is State.CANCELLED
+    assert queue.upkeep.to_tidy() == []
+    queue.clock.pass_s(TIDY_AFTER_S)
+    assert [job.id for job in queue.upkeep.to_tidy(limit=1)] == [died.id]
+    assert queue.jobs.get(waiting.id).state is State.QUEUED
 
 
 def test_only_so_many_are_purged_at_once(queue: Queue) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,37 @@ def test_all_of_a_video_is_removed_and_nothing_else(storage: Storage) -> None:
     assert storage.remove("video_1") == 0
     assert storage.find("video_1/video.mp4") is None
     assert storage.keys("video_2") == ["video_2/video.mp4"]
+
+
+def test_a_disk_that_fills_up_in_mid_write_leaves_nothing(storage: Storage, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (len(CONTENT) // 2, hard)
+    )  # the system's way to cut a write short
+    try:
+        with pytest.raises(OutputError, match=r"cannot store video_1/video\.mp4: File too large"):
+            storage.put("video_1/video.mp4", CONTENT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert storage.find("video_1/video.mp4") is None
+    assert [path for path in (tmp_path / "files").rglob("*") if path.is_file()] == []
+    storage.put("video_1/video.mp4", CONTENT)  # the key is still free
+
+
+def test_what_a_killed_process_had_half_written_goes_too(storage: Storage, tmp_path: Path) -> None:
+    storage.put("video_1/1/video.mp4", b"x")
+    (tmp_path / "files" / "video_1" / "1" / "thumbnail.webp#1").write_bytes(b"half")
+    assert storage.keys("video_1") == ["video_1/1/video.mp4"]
+    assert storage.remove("video_1") == 1
+    assert not (tmp_path / "files" / "video_1").exists()
+
+
+def test_an_error_tells_no_path_of_the_server(storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "files" / "video_1").write_bytes(b"a file where a folder should be")
+    with pytest.raises(OutputError) as caught:
+        storage.put("video_1/video.mp4", b"x")
+    assert str(tmp_path) not in str(caught.value)
+    assert (storage.free_bytes() or 0) > 0
 
 
 def test_what_is_not_there_is_said(storage: Storage, tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_a_server_needs_no_settings() -> None:
     assert settings.storage == f"{folder}/files"
     assert (settings.model, settings.sora_model) == ("mini", "mini")
     assert (settings.keep_s, settings.private_urls) == (None, False)
+    assert (settings.quota_bytes, settings.reserve_bytes) == (None, 512 * 2**20)
 
 
 def test_what_a_command_says_comes_before_the_environment() -> None:
@@ -95,6 +96,8 @@ def test_what_a_command_says_comes_before_the_environment() -> None:
         ("HIBARI_PORT", "-1"),
         ("HIBARI_UPLOAD_MB", "0"),
         ("HIBARI_KEEP_HOURS", "nan"),
+        ("HIBARI_QUOTA_MB", "-5"),
+        ("HIBARI_RESERVE_MB", "little"),
         ("HIBARI_PRIVATE_URLS", "yes"),
         ("HIBARI_LEASE_S", "1"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ from PIL import Image
 from hibari import catalog, media
 from hibari.api import Parts
 from hibari.contracts import GenerationRequest, OutputError, WeightsError
-from hibari.jobs import Job, PauseScope, Policy, State
+from hibari.jobs import Job, PauseScope, Policy, State, Upkeep
+from hibari.media.storage import Stored
 from hibari.models.protocol import Model
 from hibari.worker import Worker
 from hibari.worker.housekeeping import UPLOAD_KEPT_S, Housekeeping
@@ -272,14 +274,65 @@ def test_failures_have_codes_and_concern_one_job(
         assert "division" not in (job.error_message or "")
 
 
+def test_a_disk_that_fills_up_fails_one_job_and_leaves_no_file(
+    parts: Parts, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = parts.storage.put
+    bad = ask(client, seconds="1")
+
+    def full(key: str, content: Path | bytes) -> Stored:
+        if not key.startswith(bad) or not key.endswith("video.mp4.latent"):
+            return put(key, content)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # the system cuts the write short
+        try:
+            return put(key, content)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    monkeypatch.setattr(parts.storage, "put", full)
+    with working(parts):
+        job = until(parts, bad, done)
+        good = ask(client, seconds="1")
+        assert until(parts, good, done).state is State.COMPLETED
+    assert (job.state, job.error_code, job.failures) == (State.FAILED, "storage_failed", POLICY.max_attempts)
+    assert "File too large" in (job.error_message or "")
+    folder = parts.settings.data_dir / "files"
+    left = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.relative_to(folder).parts[0] for path in left} == {good}
+    assert len(left) == len(WHOLE)
+    assert parts.stored.used_bytes(job.owner) == sum(path.stat().st_size for path in left)
+
+
+def test_what_a_dead_worker_left_of_a_finished_job_goes(parts: Parts, client: TestClient) -> None:
+    """Killed after the job was completed, or never told that it was cancelled: nobody else would remove these."""
+    completed, cancelled = ask(client, seconds="1"), ask(client, seconds="1")
+    parts.jobs.cancel(cancelled)
+    with working(parts):
+        until(parts, completed, done)
+    for key in (
+        f"{completed}/1/checkpoints/9/state",
+        f"{completed}/1/previews/9/a.webp",
+        f"{cancelled}/1/clip/x",
+    ):
+        parts.storage.put(key, b"x")
+    later = Upkeep(parts.database, lambda: time.time() + 60)
+    Housekeeping(parts.jobs, later, parts.stored, parts.storage).sweep()
+    assert files(parts, completed) == WHOLE
+    assert files(parts, cancelled) == []
+    assert later.to_tidy() == []
+
+
 def test_housekeeping_removes_what_nobody_needs(parts: Parts, client: TestClient) -> None:
-    keeper = Housekeeping(parts.jobs, parts.upkeep, parts.storage)
+    keeper = Housekeeping(parts.jobs, parts.upkeep, parts.stored, parts.storage)
     needed = client.post("/v1/videos", data={"prompt": "a"}, files={"input_reference": picture()})
     gone = client.post("/v1/videos", data={"prompt": "a"}, files={"input_reference": picture()})
     client.delete(f"/v1/videos/{gone.json()['id']}")
     assert len(parts.storage.keys("uploads")) == 2
     assert keeper.sweep_uploads(time.time()) == 0, "too young"
+    used = parts.stored.used_bytes("acct_local")
     assert keeper.sweep_uploads(time.time() + UPLOAD_KEPT_S + 2) == 1
+    assert parts.stored.used_bytes("acct_local") < used
     (left,) = parts.storage.keys("uploads")
     assert left in str(parts.jobs.get(needed.json()["id"]).request)
 

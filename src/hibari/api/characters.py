@@ -52,14 +52,15 @@ async def create(request: Request, parts: Given, identity: Writer) -> Character:
             path = Path(folder) / "clip"
             if (file := body.files.get("video")) is not None:
                 # Looked at and copied as any clip is; then kept under the character's own name.
-                upload = uploads.store_clip(parts.storage, file.file, path, "video").source
+                upload = uploads.store_clip(parts, identity.account.id, file.file, path, "video").source
                 parts.storage.remove(upload.key.rsplit("/", 1)[0])
+                parts.stored.forget(upload.key)
             elif asked.video is not None:
                 video = orders.given_video(parts, identity, asked.video.id)
                 parts.storage.copy_to(video.source.key, path)
             else:
                 raise Refused(400, "missing_parameter", "video is missing; send a file", param="video")
-            parts.storage.put(f"{FOLDER}/{about['id']}/video", path)
+            uploads.keep(parts, identity.account.id, f"{FOLDER}/{about['id']}/video", path)
         # Last: a character is there once this is.
         parts.storage.put(f"{FOLDER}/{about['id']}/about.json", json.dumps(about).encode())
         return _character(about)

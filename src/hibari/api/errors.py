@@ -24,6 +24,7 @@ from hibari.contracts import (
     NotFound,
     OutputError,
     PrivateAddress,
+    QuotaReached,
     UnknownModel,
 )
 
@@ -41,6 +42,7 @@ _KINDS: tuple[tuple[type[HibariError], int, str], ...] = (
     (KeyRefused, 401, "invalid_api_key"),
     (NotFound, 404, "not_found"),
     (Conflict, 409, "conflict"),
+    (QuotaReached, 413, "quota_exceeded"),
     (LimitReached, 429, "limit_reached"),
     (DatabaseError, 503, "database_unavailable"),
     (OutputError, 503, "storage_unavailable"),

@@ -74,7 +74,8 @@ class Asking:
         if file is not None:
             if file.size is not None and file.size > uploads.MAX_PICTURE_BYTES:
                 raise Refused(413, "too_large", "the picture is too large", param="input_reference")
-            return uploads.store_picture(self.parts.storage, file.file.read(), "input_reference")
+            content = file.file.read()
+            return uploads.store_picture(self.parts, self.identity.account.id, content, "input_reference")
         if reference is None:
             return None
         if reference.file_id is not None:
@@ -93,7 +94,7 @@ class Asking:
         settings = self.parts.settings
         limit = min(settings.upload_bytes, uploads.MAX_PICTURE_BYTES)
         content = fetch(url, limit_bytes=limit, private=settings.private_urls, param=param)
-        return uploads.store_picture(self.parts.storage, content, param)
+        return uploads.store_picture(self.parts, self.identity.account.id, content, param)
 
     def clip(self, reference: asked.VideoReference | None) -> orders.Given:
         """The clip of `video`: a file, or a video of this server."""
@@ -108,7 +109,8 @@ class Asking:
                 )
             return orders.given_video(self.parts, self.identity, reference.id)
         with tempfile.TemporaryDirectory(prefix="hibari-upload-") as folder:
-            clip = uploads.store_clip(self.parts.storage, file.file, Path(folder) / "clip", "video")
+            path = Path(folder) / "clip"
+            clip = uploads.store_clip(self.parts, self.identity.account.id, file.file, path, "video")
         return orders.Given(clip.source, clip.width, clip.height, clip.frames / clip.fps, None, None)
 
     def clips(self, references: Sequence[asked.VideoReference]) -> list[orders.Given]:

@@ -12,7 +12,7 @@ from hibari import catalog
 from hibari.accounts import Accounts
 from hibari.contracts import ModelSpec, UnknownModel
 from hibari.db import Database
-from hibari.jobs import Jobs, Policy, Upkeep
+from hibari.jobs import Jobs, Policy, StoredFiles, Upkeep
 from hibari.media.storage import Storage
 from hibari.settings import ServerSettings
 from hibari.webhooks import Webhooks
@@ -30,6 +30,7 @@ class Parts:
     jobs: Jobs
     upkeep: Upkeep
     storage: Storage
+    stored: StoredFiles
     webhooks: Webhooks
 
     @classmethod
@@ -40,7 +41,7 @@ class Parts:
             HibariError: the database or the storage cannot be had.
         """
         database = Database(settings.database)
-        policy = Policy(lease_s=settings.lease_s)
+        policy = Policy(lease_s=settings.lease_s, max_stored_bytes=settings.quota_bytes)
         return cls(
             settings=settings,
             database=database,
@@ -48,6 +49,7 @@ class Parts:
             jobs=Jobs(database, policy=policy),
             upkeep=Upkeep(database, policy=policy),
             storage=Storage(settings.storage),
+            stored=StoredFiles(database, policy=policy),
             webhooks=Webhooks(database, private_urls=settings.private_urls),
         )
 

@@ -22,8 +22,10 @@ import av.error
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hibari.api.errors import Refused
+from hibari.api.parts import Parts
+from hibari.api.room import check_disk
 from hibari.assignment import Source
-from hibari.media.storage import Storage
+from hibari.contracts import HibariError, OutputError
 
 UPLOADS = "uploads"
 MAX_SIDE_PX = 8192
@@ -64,11 +66,12 @@ def kind_of(head: bytes) -> Kind | None:
     return None
 
 
-def store_picture(storage: Storage, content: bytes, param: str) -> Source:
-    """Store the first frame of a picture file.
+def store_picture(parts: Parts, owner: str, content: bytes, param: str) -> Source:
+    """Store the first frame of a picture file for the account `owner`.
 
     Raises:
-        Refused: it is no picture, or too large.
+        Refused: it is no picture, or too large, also for the disk.
+        QuotaReached: it is too large for what the account may have.
         OutputError: it cannot be stored.
     """
     kind = kind_of(content[:16])
@@ -91,31 +94,36 @@ def store_picture(storage: Storage, content: bytes, param: str) -> Source:
         raise _damaged(param) from error
     stored = BytesIO()
     picture.save(stored, "PNG", compress_level=1)
-    return _put(storage, stored.getvalue(), "png")
+    return _put(parts, owner, stored.getvalue(), "png")
 
 
-def store_clip(storage: Storage, file: BinaryIO, path: Path, param: str) -> Clip:
+def store_clip(parts: Parts, owner: str, file: BinaryIO, path: Path, param: str) -> Clip:
     """Store a clip.
 
     Args:
-        storage: where to.
+        parts: of the server.
+        owner: whose it is.
         file: what came.
         path: an empty file of this machine through which it goes.
         param: the request's parameter, for messages.
 
     Raises:
-        Refused: it is no clip, too large, or has too many frames.
+        Refused: it is no clip, too large, also for the disk, or has too many frames.
+        QuotaReached: it is too large for what the account may have.
         OutputError: it cannot be stored.
     """
-    with path.open("wb") as copy:
-        while chunk := file.read(2**20):
-            copy.write(chunk)
+    try:
+        with path.open("wb") as copy:
+            while chunk := file.read(2**20):
+                copy.write(chunk)
+    except OSError as error:
+        raise OutputError(f"the clip cannot be kept while it is looked at: {error.strerror}") from error
     with path.open("rb") as copy:
         kind = kind_of(copy.read(16))
     if kind not in _CONTAINERS:
         raise _unsupported(param, f"a clip: {', '.join(_CONTAINERS)}", kind)
     width, height, frames, fps = _looked_at(path, kind, param)
-    return Clip(_put(storage, path, kind), width, height, frames, fps)
+    return Clip(_put(parts, owner, path, kind), width, height, frames, fps)
 
 
 def _looked_at(path: Path, kind: Kind, param: str) -> tuple[int, int, int, float]:
@@ -159,10 +167,29 @@ def _check_size(width: int, height: int, param: str) -> None:
         )
 
 
-def _put(storage: Storage, content: bytes | Path, suffix: str) -> Source:
+def _put(parts: Parts, owner: str, content: bytes | Path, suffix: str) -> Source:
     """Under a name that says when it came: the sweeper removes what no job refers to."""
     key = f"{UPLOADS}/{int(time.time()):012d}-{secrets.token_hex(12)}/input.{suffix}"
-    return Source(storage.put(key, content).key)
+    return Source(keep(parts, owner, key, content))
+
+
+def keep(parts: Parts, owner: str, key: str, content: bytes | Path) -> str:
+    """Store a file and count it as the account's; returns the key.
+
+    Raises:
+        Refused: the disk has no room for it.
+        QuotaReached: the account has none.
+        OutputError: it cannot be stored.
+    """
+    size_bytes = len(content) if isinstance(content, bytes) else content.stat().st_size
+    check_disk(parts, size_bytes)
+    parts.stored.add(owner, key, size_bytes)
+    try:
+        parts.storage.put(key, content)
+    except HibariError:
+        parts.stored.forget(key)
+        raise
+    return key
 
 
 def _unsupported(param: str, wanted: str, kind: Kind | None) -> Refused:

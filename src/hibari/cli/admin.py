@@ -1,4 +1,5 @@
-"""`hibari admin ...`: API keys, stopping one of them, an account, or everybody, and webhooks (`webhook`)."""
+"""`hibari admin ...`: API keys, stopping one of them, an account, or
+everybody, limits (`account`) and webhooks (`webhook`)."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hibari.cli import webhook
+from hibari.cli import account, webhook
 from hibari.cli.server import DataDir
 from hibari.contracts import InvalidRequest, NotFound
 from hibari.settings import ServerSettings
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="API keys, webhooks; pausing a key, an account, or everybody.", rich_markup_mode=None)
 key_app = typer.Typer(help="Make, list and revoke API keys.", rich_markup_mode=None)
 app.add_typer(key_app, name="key")
+app.add_typer(account.app, name="account")
 app.add_typer(webhook.app, name="webhook")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

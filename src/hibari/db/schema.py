@@ -77,6 +77,14 @@ switches = Table(
     Column("since", Double, nullable=False),
 )
 
+# Secrets of the server's own, the same for all its processes, with which it signs what it gives away.
+server_secrets = Table(
+    "server_secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("secret", Text, nullable=False),
+)
+
 jobs = Table(
     "jobs",
     metadata,
@@ -122,6 +130,8 @@ jobs = Table(
     Column("began_at", Double),  # this attempt's first step, and at which step that was
     Column("began_step", Integer),
     Column("last_event", Integer, nullable=False),
+    Column("stored_bytes", BigInteger),  # of its files; before it is completed, what they are expected to be
+    Column("tidy_at", Double),  # when what was needed on the way to its end is to be removed; NULL once it is
     CheckConstraint("state IN ('queued', 'running', 'completed', 'failed', 'cancelled')", name="state"),
     UniqueConstraint("owner", "idempotency_key"),
     Index(None, "state", "owner"),
@@ -129,6 +139,7 @@ jobs = Table(
     Index(None, "expires_at"),
     Index(None, "deleted_at"),
     Index(None, "deadline_at"),
+    Index(None, "tidy_at"),
     sqlite_autoincrement=True,
 )
 
@@ -143,6 +154,17 @@ events = Table(
     Column("kind", Text, nullable=False),
     Column("state", Text, nullable=False),  # of the job, once this had happened
     Column("data", JSON, nullable=False),
+)
+
+# What accounts have in the storage beside their jobs' own files.
+stored_files = Table(
+    "stored_files",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index(None, "account_id"),
 )
 
 # Measured seconds a step, averaged over jobs that cost alike.

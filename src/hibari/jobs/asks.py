@@ -20,6 +20,7 @@ from hibari.jobs.estimates import estimate, forecast
 from hibari.jobs.moves import PAUSED, add_event, cancel, found, is_id, locked
 from hibari.jobs.records import Created, Estimate, Event, Job, NewJob, Page
 from hibari.jobs.states import Happening, State
+from hibari.jobs.stored import check_room
 from hibari.jobs.terms import Clock, Policy
 
 MAX_PAGE = 100
@@ -64,6 +65,7 @@ class Jobs:
             InvalidRequest: a value of `new` is not possible; `field` names it.
             Conflict: its idempotency key was used with another request, or its job has been deleted.
             LimitReached: the owner has as many queued jobs as they may.
+            QuotaReached: the owner's files leave no room for those of this job.
             NotFound: there is no such owner.
         """
         _check(new)
@@ -82,6 +84,7 @@ class Jobs:
                 if earlier is not None:
                     return Created(earlier, replayed=True)
             self._check_queued(connection, account)
+            check_room(connection, account, new.expected_bytes, self._policy)
             number = connection.execute(
                 insert(jobs).values(
                     id=f"video_{secrets.token_hex(16)}",
@@ -107,6 +110,7 @@ class Jobs:
                     failures=0,
                     crashes=0,
                     last_event=1,
+                    stored_bytes=new.expected_bytes,
                 )
             ).inserted_primary_key
             assert number is not None

@@ -225,11 +225,12 @@ class Claims:
         ).first()
         return Order.GO_ON if paused is None else Order.RELEASE
 
-    def complete(self, claim: Claim, result: Mapping[str, Any]) -> Job:
+    def complete(self, claim: Claim, result: Mapping[str, Any], *, stored_bytes: int | None = None) -> Job:
         """The clip is made and stored. A job that was to be cancelled and is finished nevertheless is completed.
 
         Args:
             result: storage keys, recipe and what else is to be known of it, as JSON can say it.
+            stored_bytes: what its files take; None is as much as was expected.
 
         Raises:
             ClaimLost: the job is no longer this worker's; what it stored must go.
@@ -244,6 +245,7 @@ class Claims:
                 Happening.COMPLETED,
                 now,
                 result=dict(result),
+                stored_bytes=row.stored_bytes if stored_bytes is None else stored_bytes,
                 step=row.steps or row.step,
                 lease_until=None,
             )

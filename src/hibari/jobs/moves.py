@@ -13,6 +13,7 @@ from hibari.jobs.records import Job
 from hibari.jobs.states import FINAL, TRANSITIONS, Happening, State
 from hibari.webhooks import announce
 
+TIDY_AFTER_S = 5.0  # a worker that is alive has tidied up by itself until then
 PAUSED = "paused"  # the switch by which everything is paused
 
 _ID = re.compile(r"video_[0-9a-f]{32}")
@@ -64,6 +65,9 @@ def move(
     if after in FINAL:
         values["finished_at"] = now
         values["expires_at"] = None if row.keep_s is None else now + row.keep_s
+        values["tidy_at"] = max(now, row.lease_until or now) + TIDY_AFTER_S
+        if after is not State.COMPLETED:
+            values["stored_bytes"] = 0
         event_type = "video.completed" if after is State.COMPLETED else "video.failed"
         announce(connection, row.owner, event_type, row.id, now)
     return _write(connection, row, happening, after, now, data, values)

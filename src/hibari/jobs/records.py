@@ -28,6 +28,7 @@ class NewJob:
         keep_s: seconds that the finished job is kept; None is until it is deleted.
         remixed_from: id of the job that this is a remix of.
         sources: ids of jobs whose clips it starts from.
+        expected_bytes: what its files are likely to take; counts against the owner's quota until it is over.
         idempotency_key: the same key from the same owner makes no second job.
         fingerprint: what must be the same for the same key, best a hash of the request as it came in, before anything
             such as a seed was drawn; by default a hash of `model`, `request`, `remixed_from` and `sources`.
@@ -44,6 +45,7 @@ class NewJob:
     keep_s: float | None = None
     remixed_from: str | None = None
     sources: tuple[str, ...] = ()
+    expected_bytes: int = 0
     idempotency_key: str | None = None
     fingerprint: str | None = None
 

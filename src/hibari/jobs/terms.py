@@ -23,6 +23,7 @@ class Policy:
         max_backoff_s: the longest pause.
         max_crashes: a job under which so many workers died without its getting any further fails for good.
         max_running, max_queued: jobs an owner whose account says nothing else may have; None is no limit.
+        max_stored_bytes: what the files of such an owner may take together; None is no limit.
     """
 
     lease_s: float = 30.0
@@ -32,6 +33,7 @@ class Policy:
     max_crashes: int = 2
     max_running: int | None = None
     max_queued: int | None = None
+    max_stored_bytes: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("lease_s", "backoff_s", "max_backoff_s"):

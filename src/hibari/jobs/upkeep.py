@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, delete, func, or_, select, update
 from hibari.db import Database
 from hibari.db.schema import jobs
 from hibari.jobs.moves import cancel, move
+from hibari.jobs.records import Job
 from hibari.jobs.states import FINAL, Happening, State
 from hibari.jobs.terms import Clock, Policy
 
@@ -97,6 +98,24 @@ class Upkeep:
         """Remove the last of a deleted job, its history included. One that is not deleted, or gone, is left alone."""
         with self._database.write() as connection:
             connection.execute(delete(jobs).where(jobs.c.id == job_id, jobs.c.deleted_at.is_not(None)))
+
+    def to_tidy(self, limit: int = 100) -> list[Job]:
+        """Jobs that are over, in whose files there may be some that were only needed on the way: their worker removes
+        them, unless it died, or the job was ended by somebody else. Remove those, then say `tidied`.
+        """
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(jobs)
+                .where(jobs.c.tidy_at <= self._clock(), jobs.c.deleted_at.is_(None))
+                .order_by(jobs.c.tidy_at)
+                .limit(limit)
+            ).all()
+        return [Job.from_row(row) for row in rows]
+
+    def tidied(self, job_id: str) -> None:
+        """A job's files are those of its end and no others."""
+        with self._database.write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(tidy_at=None))
 
     def stats(self) -> QueueStats:
         """Numbers for the operator."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from hibari.jobs import Claim, Order
+from hibari.jobs import Claim, Job, Order, State
+from hibari.media.storage import Storage
 from hibari.models.protocol import Model
 from hibari.tools import Job as Plan
 
@@ -58,3 +59,18 @@ class Held:
     def prefix(self) -> str:
         """Of this attempt's files in the storage: whoever takes the job after us has another one."""
         return f"{self.claim.job.id}/{self.claim.attempt}"
+
+
+def tidy(storage: Storage, job: Job) -> None:
+    """Remove of a job that is over what was only needed on the way: all, unless it is completed.
+
+    Raises:
+        OutputError: the storage cannot be reached.
+    """
+    if job.state is not State.COMPLETED:
+        storage.remove(job.id)
+        return
+    for what in (CHECKPOINTS, PREVIEWS):
+        storage.remove(f"{job.id}/{job.attempt}/{what}")
+    for attempt in range(1, job.attempt):
+        storage.remove(f"{job.id}/{attempt}")

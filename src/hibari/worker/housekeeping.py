@@ -1,4 +1,5 @@
-"""Removes what is over: deleted and expired videos with their files, and uploads that no job refers to."""
+"""Removes what is over: deleted and expired videos with their files, what dead workers left of others, and uploads that
+no job refers to."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from threading import Event, Thread
 
 from hibari.assignment import Assignment
 from hibari.contracts import HibariError
-from hibari.jobs import Jobs, State, Upkeep
+from hibari.jobs import Jobs, State, StoredFiles, Upkeep
 from hibari.media.storage import Storage
+from hibari.worker.held import tidy
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +24,10 @@ UPLOADS = "uploads"
 class Housekeeping:
     """A thread. Every worker has one, and they do not hinder each other."""
 
-    def __init__(self, jobs: Jobs, upkeep: Upkeep, storage: Storage) -> None:
+    def __init__(self, jobs: Jobs, upkeep: Upkeep, stored: StoredFiles, storage: Storage) -> None:
         self._jobs = jobs
         self._upkeep = upkeep
+        self._stored = stored
         self._storage = storage
         self._stopped = Event()
         self._thread = Thread(target=self._run, name="housekeeping", daemon=True)
@@ -39,8 +42,11 @@ class Housekeeping:
         self._thread.join()
 
     def sweep(self) -> None:
-        """End what is overdue, and remove the files of what is gone: files first, then the record."""
+        """End what is overdue, tidy up what is over, and remove what is gone: files first, then the record."""
         self._upkeep.sweep()
+        for job in self._upkeep.to_tidy():
+            tidy(self._storage, job)
+            self._upkeep.tidied(job.id)
         for job_id in self._upkeep.to_purge():
             self._storage.remove(job_id)
             self._upkeep.purge(job_id)
@@ -54,6 +60,7 @@ class Housekeeping:
         gone = [key for key in old if key not in needed]
         for key in gone:
             self._storage.remove(key.rsplit("/", 1)[0])
+            self._stored.forget(key)
         return len(gone)
 
     def _needed(self) -> set[str]:

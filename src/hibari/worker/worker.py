@@ -20,16 +20,16 @@ from PIL import Image
 
 from hibari import engine, tools
 from hibari.assignment import Assignment
-from hibari.contracts import ClaimLost, DatabaseError, HibariError, WeightsError
+from hibari.contracts import ClaimLost, DatabaseError, HibariError, OutputError, WeightsError
 from hibari.db import Database
 from hibari.engine import Engine, TextCache
 from hibari.engine.engine import SUFFIX
-from hibari.jobs import Claim, Claims, Job, Jobs, Order, Policy, State, Upkeep, worker_name
+from hibari.jobs import Claim, Claims, Job, Jobs, Order, Policy, StoredFiles, Upkeep, worker_name
 from hibari.media.storage import Storage
 from hibari.models.protocol import Model
 from hibari.worker.failures import failure_of
 from hibari.worker.heart import Heart
-from hibari.worker.held import CHECKPOINTS, CLIP, PREVIEWS, SOURCES, Held
+from hibari.worker.held import CHECKPOINTS, CLIP, PREVIEWS, SOURCES, Held, tidy
 from hibari.worker.housekeeping import Housekeeping
 from hibari.worker.output import Aborted, Output
 from hibari.worker.wishes import wish_of
@@ -97,7 +97,7 @@ class Worker:
         self._looked_s = 0.0
         self._heart = Heart(self._claims, self._all_held, self._obey, self._lose)
         self._housekeeping = Housekeeping(
-            Jobs(database, policy=policy), Upkeep(database, policy=policy), storage
+            Jobs(database, policy=policy), Upkeep(database, policy=policy), StoredFiles(database), storage
         )
 
     def stop(self) -> None:
@@ -327,9 +327,10 @@ class Worker:
         elif problem is not None:
             self._engine.cancel(held.id)
             self._fail(held, problem)
-        elif result is not None and self._end(held, lambda: self._claims.complete(held.claim, result)):
+        elif result is not None and self._end(
+            held, lambda: self._claims.complete(held.claim, result, stored_bytes=result["bytes"])
+        ):
             logger.info("job %s is completed", held.claim.job.id)
-            self._clear(held)
 
     def _failed(self, held: Held, error: Exception) -> None:
         if held.restored and isinstance(error, WeightsError):
@@ -383,12 +384,15 @@ class Worker:
         if not held.over.is_set():
             held.over.set()
             job = self._say(held, say)
-        if job is not None and job.state in (State.FAILED, State.CANCELLED):
-            self._storage.remove(job.id)
-        elif job is None or job.state is not State.COMPLETED:
-            # Others go on from a checkpoint of ours, and need nothing else.
-            self._storage.remove(f"{held.prefix}/{CLIP}")
-            self._storage.remove(f"{held.prefix}/{PREVIEWS}")
+        try:
+            if job is not None and job.is_final:
+                tidy(self._storage, job)
+            else:
+                # Others go on from a checkpoint of ours, and need nothing else.
+                self._storage.remove(f"{held.prefix}/{CLIP}")
+                self._storage.remove(f"{held.prefix}/{PREVIEWS}")
+        except OutputError as error:  # housekeeping comes by, once the job is over
+            logger.warning("job %s: what is over is not removed yet: %s", held.claim.job.id, error)
         return job is not None
 
     def _say(self, held: Held, say: Callable[[], Job]) -> Job | None:
@@ -406,13 +410,6 @@ class Worker:
                     logger.warning("job %s: its end cannot be told: %s", held.claim.job.id, error)
                     return None
                 time.sleep(RETRY_EVERY_S)
-
-    def _clear(self, held: Held) -> None:
-        """What was needed on the way to a finished clip, by this attempt and by earlier ones."""
-        self._storage.remove(f"{held.prefix}/{CHECKPOINTS}")
-        self._storage.remove(f"{held.prefix}/{PREVIEWS}")
-        for attempt in range(1, held.claim.attempt):
-            self._storage.remove(f"{held.claim.job.id}/{attempt}")
 
     # ------------------------------------------------------------ the end of the worker
 
