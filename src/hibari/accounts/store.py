@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 from hibari.accounts.records import LOCAL, ROLE_SCOPES, Account, Identity, Key, NewKey, Role
 from hibari.contracts import Conflict, InvalidRequest, KeyRefused, NotFound
 from hibari.db import Database, insert_if_absent
-from hibari.db.schema import accounts, keys
+from hibari.db.schema import accounts, keys, server_secrets
 
 SECRET_BYTES = 32
 PREFIX_CHARS = 11  # of the secret, "hb_" included: 48 of its 256 bits
@@ -235,6 +235,20 @@ class Accounts:
                 .values(revoked_at=self._clock())
             )
             return Key.from_row(_key(connection, key_id))
+
+    def server_secret(self, name: str) -> bytes:
+        """A secret of the server's own, made when it is first needed, the same in all processes: to sign what needs no
+        key. 32 random bytes."""
+        query = select(server_secrets.c.secret).where(server_secrets.c.name == name)
+        with self._database.read() as connection:
+            found = connection.execute(query).scalar_one_or_none()
+        if found is None:
+            with self._database.write() as connection:
+                insert_if_absent(
+                    connection, server_secrets, name=name, secret=secrets.token_hex(SECRET_BYTES)
+                )
+                found = connection.execute(query).scalar_one()
+        return bytes.fromhex(found)
 
     def has_keys(self) -> bool:
         """Whether any key was ever made: until then, a server on loopback has one user and asks for none."""

@@ -13,7 +13,19 @@ from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hibari import studio
-from hibari.api import asked, characters, errors, events, health, making, models, session, videos, webhooks
+from hibari.api import (
+    asked,
+    characters,
+    errors,
+    events,
+    health,
+    links,
+    making,
+    models,
+    session,
+    videos,
+    webhooks,
+)
 from hibari.api.parts import Parts, version
 from hibari.api.rates import Rates
 from hibari.api.wire import PROBLEM, ErrorAnswer
@@ -58,6 +70,7 @@ def create_app(settings: ServerSettings, parts: Parts | None = None) -> FastAPI:
         characters.router,
         making.router,
         events.router,
+        links.router,
         videos.router,
         models.router,
         session.router,

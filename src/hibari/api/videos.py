@@ -11,14 +11,21 @@ from fastapi.responses import StreamingResponse
 from hibari.api.errors import Refused
 from hibari.api.keys import Given, Reader, Writer
 from hibari.api.orders import finished
+from hibari.api.parts import Parts
 from hibari.api.wire import Deleted, Video, VideoList, poll_after_ms, video_of
 from hibari.contracts import NotFound
+from hibari.jobs import Job
 from hibari.media.storage import Stored
 
 router = APIRouter(prefix="/videos", tags=["videos"])
 
-MEDIA_TYPES = {"video": "video/mp4", "thumbnail": "image/webp", "spritesheet": "image/jpeg"}
-_SUFFIXES = {"video": "mp4", "thumbnail": "webp", "spritesheet": "jpg"}
+Variant = Literal["video", "thumbnail", "spritesheet"]
+MEDIA_TYPES: dict[Variant, str] = {
+    "video": "video/mp4",
+    "thumbnail": "image/webp",
+    "spritesheet": "image/jpeg",
+}
+_SUFFIXES: dict[Variant, str] = {"video": "mp4", "thumbnail": "webp", "spritesheet": "jpg"}
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -71,11 +78,20 @@ def content(
     request: Request,
     parts: Given,
     identity: Reader,
-    variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+    variant: Variant = "video",
 ) -> Response:
     """The finished file: the video (MP4), a thumbnail (WebP) or a sheet of 24 moments (JPEG). Parts of it can be asked
     for with `Range`."""
-    job = finished(parts, identity, video_id)
+    return send_file(request, parts, finished(parts, identity, video_id), variant)
+
+
+def send_file(request: Request, parts: Parts, job: Job, variant: Variant) -> Response:
+    """A file of a completed job, or the part of it that `Range` asks for.
+
+    Raises:
+        NotFound: it is no longer in the storage.
+        Refused: 416, the range begins behind its end.
+    """
     key = str((job.result or {})[variant])
     stored = parts.storage.find(key)
     if stored is None:
