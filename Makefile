@@ -40,6 +40,7 @@ test: $(VENV)/.installed-dev
 	scripts/need-font
 	scripts/need-postgres
 	scripts/need-chromium
+	scripts/build-studio --check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright

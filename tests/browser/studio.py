@@ -6,12 +6,21 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from server_process import Server, until
+
+
+@dataclass
+class Watched:
+    """A page, and the refusals that its test has asked for: the browser tells of each on its console."""
+
+    page: Page
+    refusals: list[str] = field(default_factory=list[str])
 
 
 def chromium() -> str | None:

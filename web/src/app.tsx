@@ -106,9 +106,10 @@ function Page({ address }: { address: string }) {
       return session.value?.key === null ? <MakePage /> : <SignInPage />;
     default:
       return (
-        <p class="empty">
-          {t.state.noPage} <Link to="/">{t.state.home}</Link>
-        </p>
+        <div class="empty">
+          <h1>{t.state.noPage}</h1>
+          <Link to="/">{t.state.home}</Link>
+        </div>
       );
   }
 }

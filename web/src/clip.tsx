@@ -23,7 +23,11 @@ export function ClipPage({ id }: { id: string }) {
     );
   }, [id]);
   if (video === undefined || leaving.value.has(id)) {
-    return <p class="empty">{leaving.value.has(id) ? t.removed : (problem ?? t.state.loading)}</p>;
+    return (
+      <div class="empty" role="status">
+        <h1>{leaving.value.has(id) ? t.removed : (problem ?? t.state.loading)}</h1>
+      </div>
+    );
   }
   return (
     <article class="clip" key={id}>

@@ -1,6 +1,6 @@
 // A video of several moments: cards on a timeline.
 
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { api } from "./api";
 import * as board from "./board";
 import { ChoicesForm, choices, fieldsOf, modelOf } from "./choices";
@@ -39,18 +39,24 @@ export function StoryboardPage() {
       setBusy(false);
     }
   };
-  const keys = (event: KeyboardEvent) => {
-    const ctrl = event.ctrlKey || event.metaKey;
-    if (ctrl && event.key === "Enter") void submit();
-    else if (ctrl && event.key.toLowerCase() === "z") (event.shiftKey ? board.redo : board.undo)();
-    else if (ctrl && event.key.toLowerCase() === "y") board.redo();
-    else return;
-    event.preventDefault();
-  };
+  const send = useRef(submit);
+  send.current = submit;
+  useEffect(() => {
+    // Of the whole page: after a drag nothing has the focus.
+    const keys = (event: KeyboardEvent) => {
+      const ctrl = event.ctrlKey || event.metaKey;
+      if (ctrl && event.key === "Enter") void send.current();
+      else if (ctrl && event.key.toLowerCase() === "z") (event.shiftKey ? board.redo : board.undo)();
+      else if (ctrl && event.key.toLowerCase() === "y") board.redo();
+      else return;
+      event.preventDefault();
+    };
+    document.addEventListener("keydown", keys);
+    return () => document.removeEventListener("keydown", keys);
+  }, []);
   return (
     <form
       class="storyboard"
-      onKeyDown={keys}
       onSubmit={(event) => {
         event.preventDefault();
         void submit();
@@ -176,7 +182,6 @@ function Timeline() {
             <button
               type="button"
               data-card={card.id}
-              aria-label={`${name}: ${card.prompt || t.blank}`}
               aria-pressed={card.id === board.selected.value}
               onClick={() => {
                 board.selected.value = card.id;
@@ -184,7 +189,10 @@ function Timeline() {
               onPointerDown={(event) => dragCard(event, card.id)}
               onKeyDown={(event) => keys(event, card.id, card.seconds)}
             >
-              <span class="at">{begin} s</span>
+              <span class="unseen">{`${name}: `}</span>
+              <span class="at" aria-hidden="true">
+                {begin} s
+              </span>
               <span class={card.prompt ? "says" : "says blank"}>{card.prompt || t.blank}</span>
             </button>
             <span

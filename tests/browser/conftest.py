@@ -1,0 +1,65 @@
+"""One browser and one server for all tests of a worker, and a page that notices what must not happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page
+from studio import Watched, browsing, chromium
+
+from server_process import Server, start
+
+WAIT_MS = 60_000  # for a hang, and not for a busy machine
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if chromium() is None:
+        pytest.skip("chromium is not installed; scripts/need-chromium installs it")
+    with browsing() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the test card that asks for no key."""
+    server = start(tmp_path_factory.mktemp("studio") / "data")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def watched(browser: Browser, server: Server) -> Iterator[Watched]:
+    """A page on which an error on the console, a dialog, or a word to another host is a failure."""
+    context = browser.new_context(locale="en-GB", viewport={"width": 1100, "height": 800})
+    context.set_default_timeout(WAIT_MS)
+    page = context.new_page()
+    watched = Watched(page)
+    noticed: list[str] = []
+    page.on("pageerror", lambda error: noticed.append(str(error)))
+    page.on("dialog", lambda dialog: noticed.append(f"a dialog: {dialog.message}") or dialog.dismiss())
+    page.on("console", lambda told: noticed.append(told.text) if told.type == "error" else None)
+    hosts: set[str] = set()
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or ""))
+    yield watched
+    context.close()
+    unasked = [text for text in noticed if not any(known in text for known in watched.refusals)]
+    assert unasked == []
+    assert hosts <= {"127.0.0.1", ""}, hosts  # data: and blob: have none
+
+
+@pytest.fixture
+def page(watched: Watched) -> Page:
+    return watched.page
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core, out of the studio's own development packages."""
+    path = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+    if not path.exists():
+        pytest.skip("axe-core is not there; scripts/build-studio installs it")
+    return path.read_text()
