@@ -11,6 +11,7 @@ from api_server import client_for, key_for, parts_for, settings_for
 from hibari.api import Parts
 from hibari.api.errors import Refused
 from hibari.api.rates import Rates
+from hibari.jobs import Claims
 
 
 @pytest.fixture
@@ -66,6 +67,29 @@ def test_metrics_tell_of_the_queue_and_of_no_prompt(parts: Parts) -> None:
     assert client.get("/metrics").status_code == 401, "it tells of everybody's work"
     member = client_for(parts, key_for(parts, "eve"))
     assert member.get("/metrics").status_code == 403
+
+
+def test_metrics_tell_how_the_work_goes(parts: Parts) -> None:
+    client = client_for(parts)
+    names = ("step_seconds", "first_preview_seconds", "failed_jobs")
+    assert not any(f"\nhibari_{name}{{" in client.get("/metrics").text for name in names)
+    for _ in range(2):
+        client.post("/v1/videos", json={"prompt": "a", "steps": 4})
+    claims = Claims(parts.database, "test")
+    completed, failed = claims.claim(), claims.claim()
+    assert completed
+    assert failed
+    claims.heartbeat(completed, step=0, preview="one")
+    claims.complete(completed, {})
+    claims.fail(failed, "out_of_memory", "too large")
+    text = client.get("/metrics").text
+    assert 'hibari_failed_jobs{code="out_of_memory"} 1\n' in text
+    for name in (
+        'step_seconds{pace="testcard',
+        'first_preview_seconds{quantile="0.5"}',
+        "storage_free_bytes",
+    ):
+        assert f"\nhibari_{name}" in text
 
 
 def test_the_log_has_no_prompt(parts: Parts, caplog: pytest.LogCaptureFixture) -> None:

@@ -21,7 +21,7 @@ def _insert_account(connection: Connection) -> None:
 
 
 # What lies in a database of each revision, for the test that brings it up from there. A new revision adds a line.
-ROWS = {"0001": _insert_account, "0002": _insert_account, "0003": _insert_account}
+ROWS = dict.fromkeys(("0001", "0002", "0003", "0004"), _insert_account)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

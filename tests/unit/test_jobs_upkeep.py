@@ -78,6 +78,25 @@ def test_only_so_many_are_purged_at_once(queue: Queue) -> None:
     assert queue.upkeep.to_purge(limit=2) == ids[:2]
 
 
+def test_how_the_work_goes_is_measured(queue: Queue) -> None:
+    assert (queue.upkeep.measures().step_s, queue.upkeep.measures().first_preview_s) == ({}, ())
+    for waited_s in (3, 1):
+        queue.add(pace="a", steps=4)
+        queue.clock.pass_s(waited_s)
+        claim = queue.claim()
+        queue.worker().heartbeat(claim, step=0, preview="x")
+        queue.clock.pass_s(8)
+        queue.worker().heartbeat(claim, step=3, preview="y")
+        queue.worker().complete(claim, {})
+    queue.add()
+    queue.worker().fail(queue.claim(), "out_of_memory", "too large")
+    queue.jobs.cancel(queue.add().id)
+    measures = queue.upkeep.measures()
+    assert measures.step_s == {"a": 2.0}
+    assert measures.first_preview_s == (1.0, 3.0), "the first preview counts, and no later one"
+    assert measures.failures == {"out_of_memory": 1}
+
+
 def test_a_number_is_never_given_twice(queue: Queue) -> None:
     last = queue.add()
     queue.jobs.delete(last.id)

@@ -113,6 +113,7 @@ jobs = Table(
     Column("checkpoint", Text),
     Column("created_at", Double, nullable=False),
     Column("started_at", Double),
+    Column("first_preview_at", Double),
     Column("finished_at", Double),
     Column("expires_at", Double),
     Column("deleted_at", Double),
@@ -140,6 +141,7 @@ jobs = Table(
     Index(None, "deleted_at"),
     Index(None, "deadline_at"),
     Index(None, "tidy_at"),
+    Index(None, "first_preview_at"),
     sqlite_autoincrement=True,
 )
 

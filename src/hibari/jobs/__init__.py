@@ -27,7 +27,7 @@ from hibari.jobs.records import Claim, Created, Estimate, Event, Job, NewJob, Or
 from hibari.jobs.states import FINAL, Happening, State
 from hibari.jobs.stored import StoredFiles
 from hibari.jobs.terms import Clock, Policy
-from hibari.jobs.upkeep import QueueStats, Upkeep
+from hibari.jobs.upkeep import Measures, QueueStats, Upkeep
 
 __all__ = [
     "FINAL",
@@ -40,6 +40,7 @@ __all__ = [
     "Happening",
     "Job",
     "Jobs",
+    "Measures",
     "NewJob",
     "Order",
     "Page",

@@ -202,6 +202,7 @@ class Claims:
             shown["steps"] = steps
         if preview is not None:
             shown["preview"] = preview
+            values["first_preview_at"] = now if row.first_preview_at is None else row.first_preview_at
         changed = any(value != getattr(row, name) for name, value in shown.items())
         if changed or "began_at" in values:
             record_progress(connection, row, now, **values, **shown)

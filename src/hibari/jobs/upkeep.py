@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, or_, select, update
 
 from hibari.db import Database
-from hibari.db.schema import jobs
+from hibari.db.schema import jobs, paces
 from hibari.jobs.moves import cancel, move
 from hibari.jobs.records import Job
 from hibari.jobs.states import FINAL, Happening, State
 from hibari.jobs.terms import Clock, Policy
 
+PREVIEWS_MEASURED = 100
 SWEEP_AT_ONCE = 500  # jobs a transaction; what is left over is taken by the next sweep
 
 
@@ -49,6 +50,22 @@ class QueueStats:
 
     counts: dict[State, int]
     oldest_queued_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """How the work goes.
+
+    Attributes:
+        step_s: seconds a step of each pace, lately, with all that comes after the steps.
+        first_preview_s: how long those who asked waited until they first saw something of their video: of the last
+            PREVIEWS_MEASURED, the shortest first.
+        failures: jobs on record that failed, by code.
+    """
+
+    step_s: dict[str, float]
+    first_preview_s: tuple[float, ...]
+    failures: dict[str, int]
 
 
 class Upkeep:
@@ -129,6 +146,29 @@ class Upkeep:
         oldest = next((first for state, _, first in rows if state == State.QUEUED.value), None)
         waited = 0.0 if oldest is None else max(0.0, self._clock() - oldest)
         return QueueStats({state: counts.get(state, 0) for state in State}, waited)
+
+    def measures(self) -> Measures:
+        """More numbers for the operator."""
+        with self._database.read() as connection:
+            step_s = connection.execute(select(paces.c.name, paces.c.step_s).order_by(paces.c.name)).all()
+            waited = connection.execute(
+                select(jobs.c.first_preview_at - jobs.c.created_at)
+                .where(jobs.c.first_preview_at.is_not(None))
+                .order_by(jobs.c.first_preview_at.desc())
+                .limit(PREVIEWS_MEASURED)
+            ).scalars()
+            first_preview_s = tuple(sorted(waited))
+            failures = connection.execute(
+                select(jobs.c.error_code, func.count().label("jobs"))
+                .where(jobs.c.state == State.FAILED.value, jobs.c.deleted_at.is_(None))
+                .group_by(jobs.c.error_code)
+                .order_by(jobs.c.error_code)
+            ).all()
+        return Measures(
+            {row.name: row.step_s for row in step_s},
+            first_preview_s,
+            {row.error_code: row.jobs for row in failures},
+        )
 
 
 def end_overdue(database: Database, now: float, policy: Policy) -> int:

@@ -330,6 +330,13 @@ class Webhooks:
         event_id, body = event_of(event_type, f"video_{'0' * 32}", now)
         return Outgoing(0, 0, row.id, account_id, row.url, event_id, body, _valid_secrets(row, now))
 
+    def pending(self) -> int:
+        """How many deliveries are still to be made."""
+        with self._database.read() as connection:
+            return connection.execute(
+                select(func.count()).select_from(webhook_deliveries).where(_deliveries.next_at.is_not(None))
+            ).scalar_one()
+
     def purge(self) -> int:
         """Remove from the log what is older than KEPT_S; how much it was."""
         with self._database.write() as connection:
