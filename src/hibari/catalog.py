@@ -1,18 +1,22 @@
-"""The table of models: a name, what the outside may know of it, and where its loader is.
+"""The table of models: a name, what the outside may know of it, and where its loader is; and the table of families
+whose published folders can be used as a model.
 
-Reading the table loads nothing. `load` imports the one family that was asked for.
+Reading the tables loads nothing. `load` imports the one family that was asked for. What a folder holds is decided by
+the class that its `model_index.json` names, and by nothing in its path.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from hibari.contracts import ModelSpec, UnknownModel
+from hibari.contracts import ModelSpec, UnknownModel, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +31,38 @@ class Entry:
     spec: ModelSpec
     loader: str
 
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Models that are used from their published folders, as `--model FOLDER`.
+
+    Attributes:
+        name: for people.
+        summary: one line for a list of models.
+        classes: of pipelines, as `model_index.json` has them.
+        package: has `spec:read`, called as `read(folder, name)` and free of torch, and `load:load`, called as
+            `load(spec, folder, device=...)`.
+        needs: what must be there besides the folder.
+    """
+
+    name: str
+    summary: str
+    classes: tuple[str, ...]
+    package: str
+    needs: str
+
+
+INDEX = "model_index.json"
+
+FAMILIES = (
+    Family(
+        name="LTX-Video",
+        summary="2B and 13B, 0.9.0 to 0.9.8: text, picture and clip to video",
+        classes=("LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline"),
+        package="hibari.models.ltx_video",
+        needs="hibari[models] and the published folder in the layout of diffusers",
+    ),
+)
 
 _SIZES = ((128, 128), (160, 96), (96, 160))
 
@@ -92,14 +128,33 @@ def spec(name: str) -> ModelSpec:
     return _entry(name).spec
 
 
-def load(name: str, *, device: torch.device) -> Model:
-    """The model itself, with its weights, on `device`. Imports torch.
+def find(name: str) -> ModelSpec:
+    """As `spec`, and of a checkpoint folder, whose path is then the spec's name. For what a machine's owner says, and
+    not for what comes over the network.
 
     Raises:
-        UnknownModel: as `spec`.
+        UnknownModel: as `spec`, or the folder is of no known family.
+        WeightsError: what the folder says of itself is missing or contradicts the family.
+    """
+    folder = _folder(name)
+    if folder is None:
+        return spec(name)
+    module = import_module(f"{_family(folder).package}.spec")
+    found: ModelSpec = module.read(folder, str(folder))
+    return found
+
+
+def load(name: str, *, device: torch.device) -> Model:
+    """The model itself, with its weights, on `device`: a name of the table, or a folder as in `find`. Imports torch.
+
+    Raises:
+        UnknownModel: as `find`.
         WeightsError: its weights are missing or damaged.
         MissingPart: a package that it needs is not installed.
     """
+    folder = _folder(name)
+    if folder is not None:
+        return import_module(f"{_family(folder).package}.load").load(find(name), folder, device=device)
     entry = _entry(name)
     module, function = entry.loader.split(":")
     return getattr(import_module(module), function)(entry.spec, device=device)
@@ -114,3 +169,28 @@ def _entry(name: str) -> Entry:
         raise UnknownModel(
             f"there is no model {name!r}{hint}; known models: {', '.join(MODELS)}", field="model"
         ) from None
+
+
+def _folder(name: str) -> Path | None:
+    """The folder that is meant, absolute; None for a name of the table."""
+    if name in MODELS:
+        return None
+    path = Path(name).expanduser()
+    return path.resolve() if path.is_dir() else None
+
+
+def _family(folder: Path) -> Family:
+    try:
+        index: Any = json.loads((folder / INDEX).read_bytes())
+        said = str(index["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{folder} is no checkpoint folder in the layout of diffusers: no pipeline's class can be read from its "
+            f"{INDEX}"
+        ) from error
+    known = {name: family for family in FAMILIES for name in family.classes}
+    if said not in known:
+        raise UnknownModel(
+            f"{folder} holds a {said}; folders can be used of {', '.join(known)}", field="model"
+        )
+    return known[said]

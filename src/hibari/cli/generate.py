@@ -50,7 +50,8 @@ def generate(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="A name that `hibari models` lists.", metavar="NAME")
+        str | None,
+        typer.Option(help="A name that `hibari models` lists, or a folder of an open model.", metavar="NAME"),
     ] = None,
     seconds: Annotated[
         float | None,
@@ -156,7 +157,7 @@ def generate(
 ) -> None:
     """Make a video of a sentence; or change, extend, join and loop clips."""
     settings = Settings.from_environment()
-    spec = catalog.spec(model or settings.model)
+    spec = catalog.find(model or settings.model)
     wanted: dict[str, Any] = {
         "negative_prompt": negative,
         "size": parse_size(size, spec) if size is not None else None,

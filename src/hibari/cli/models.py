@@ -26,3 +26,7 @@ def models(
             f"{'':<10}native {sizes} at {spec.fps} fps, up to {spec.max_seconds:g} s; "
             f"{spec.default_steps} steps; weights: {spec.licence if spec.weights else 'none'}"
         )
+    typer.echo("\nFrom a published folder, with --model FOLDER (docs/models.md):")
+    for family in catalog.FAMILIES:
+        typer.echo(f"{family.name:<15}{family.summary}")
+        typer.echo(f"{'':<15}needs {family.needs}")

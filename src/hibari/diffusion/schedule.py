@@ -20,3 +20,17 @@ def schedule(steps: int, shift: float) -> Tensor:
     sigma = torch.arange(steps, -1, -1, dtype=torch.float64) / steps
     # The denominator 1 + (s - 1) sigma, regrouped so that rounding cannot move the end at sigma = 1.
     return (shift * sigma / (shift * sigma + (1 - sigma))).float()
+
+
+def linear_quadratic(steps: int, threshold: float = 0.025) -> list[float]:
+    """Noise levels [steps + 1] from 1 to 0: the first half of the steps falls evenly by `threshold` in all, the rest
+    quadratically and joined without a bend. As the sampler of Mochi 1 has it (Genmo 2024)."""
+    half = steps // 2
+    rest = steps - half
+    if half == 0:  # one step: there is no even part
+        return [1.0, 0.0]
+    slope = threshold / half
+    bend = (1 - threshold - slope * rest) / rest**2
+    times = [slope * step for step in range(half)]
+    times += [threshold + slope * step + bend * step**2 for step in range(rest)]
+    return [*(1 - time for time in times), 0.0]

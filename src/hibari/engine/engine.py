@@ -169,7 +169,7 @@ class Engine:
             OutputError: its checkpoint cannot be written.
         """
         model = self._models.get(request.model)
-        spec = model.spec if model else catalog.spec(request.model)
+        spec = model.spec if model else catalog.find(request.model)
         if start:
             start.check(spec, request)
         generation = _Generation(
@@ -363,7 +363,9 @@ class Engine:
                 continue
             if not self._is_here(other):
                 continue
-            if (other.run.done if other.run else False) or self._shape_of(other, model) != shape:
+            if other.run and (other.run.done or other.run.kind != lead.run.kind):
+                continue
+            if not other.run and self._first_shape(other, model) != shape:
                 continue
             wanted = rows + (other.run.rows if other.run else memory.most_rows(other.request))
             if wanted > most:
@@ -373,13 +375,14 @@ class Engine:
             except Exception as error:  # noqa: BLE001
                 events += self._failed([other], error)
                 continue
+            if other.run is None or other.run.kind != lead.run.kind:
+                continue  # its first stage turned out to be another
             batch.append(other)
             rows = wanted
         return batch, events
 
-    def _shape_of(self, generation: _Generation, model: Model) -> tuple[int, ...]:
-        if generation.run:
-            return generation.run.window_shape
+    def _first_shape(self, generation: _Generation, model: Model) -> tuple[int, ...]:
+        """The window shape that one that has not begun will most likely have."""
         channels, frames, height, width = generation.state.latent_CFHW.shape
         return channels, min(frames, model.spec.window_frames), height, width
 

@@ -38,7 +38,7 @@ def generate(
 
     Args:
         prompt: what the video should show.
-        model: a name of the catalog; by default the setting HIBARI_MODEL.
+        model: a name of the catalog, or a checkpoint folder; by default the setting HIBARI_MODEL.
         num_frames: length in frames of the finished clip, instead of `seconds`.
         variations: how many, with seeds that follow each other.
         seed: by default a random one, which the recipe tells.
@@ -116,7 +116,7 @@ def _jobs(
     wishes: dict[str, Any],
 ) -> tuple[Model, list[Job]]:
     settings = Settings.from_environment()
-    spec = catalog.spec(model or settings.model)
+    spec = catalog.find(model or settings.model)
     options = {name: value for name, value in wishes.items() if name not in _WISHES}
     if num_frames is not None:
         if "seconds" in options:

@@ -1,0 +1,51 @@
+"""What a folder of LTX-Video says of itself; read without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hibari.contracts import ModelSpec, WeightsError
+from hibari.models.folder import read_json
+
+FPS = 25
+WINDOW_FRAMES = 33  # latent frames: 257 pixel frames, the most it was trained on
+
+
+def read(folder: Path, name: str) -> ModelSpec:
+    """The spec of the model in a folder.
+
+    Raises:
+        WeightsError: a configuration is missing, or of a network that this family does not have.
+    """
+    transformer = read_json(folder / "transformer" / "config.json")
+    vae = read_json(folder / "vae" / "config.json")
+    for setting in ("patch_size", "patch_size_t"):
+        if (value := transformer.get(setting, 1)) != 1:
+            raise WeightsError(
+                f"{folder / 'transformer'} has {setting} {value}; the transformers of LTX-Video have 1"
+            )
+    halvings = sum(vae.get("spatio_temporal_scaling", (True, True, True, False)))
+    space = vae.get("spatial_compression_ratio") or vae.get("patch_size", 4) * 2**halvings
+    time = vae.get("temporal_compression_ratio") or vae.get("patch_size_t", 1) * 2**halvings
+    most = 1 + time * (WINDOW_FRAMES - 1)
+    return ModelSpec(
+        name=name,
+        summary=f"LTX-Video from {folder.name}: text, picture and clip to video",
+        sizes=((704, 512), (512, 704), (512, 512), (1216, 704), (704, 1216)),
+        fps=FPS,
+        time_factor=time,
+        space_factor=space,
+        latent_channels=transformer.get("in_channels", 128),
+        window_frames=WINDOW_FRAMES,
+        window_overlap=WINDOW_FRAMES // 3,
+        max_seconds=most / FPS,
+        default_seconds=(1 + time * 20) / FPS,
+        default_steps=50,
+        default_guidance=3.0,
+        guidance_interval=(0.0, 1.0),
+        sigma_shift=1.0,
+        licence="as published with the folder",
+        weights=folder.name,
+        size_step=space,
+        noise="channels-first",
+    )
