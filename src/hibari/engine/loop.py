@@ -70,10 +70,18 @@ class Run:
 
     @property
     def window_shape(self) -> tuple[int, ...]:
-        """[C, frames, H, W] of the next update: runs of one shape can share a forward pass."""
+        """[C, frames, H, W] of the next update."""
         channels, _, height, width = self.state.latent_CFHW.shape
         stage = self.plan[self.entered.state.stage]
         return channels, stage.frames, height // stage.shrink, width // stage.shrink
+
+    @property
+    def kind(self) -> tuple[int, ...]:
+        """Runs of one kind can share a forward pass: of one window shape and, where a stage is shown what has been made
+        before, with as much before the window."""
+        stage = self.plan[self.entered.state.stage]
+        before = (stage.start, stage.shrink) if stage.context else ()
+        return *self.window_shape, *before
 
     @property
     def rows(self) -> int:
@@ -174,7 +182,7 @@ def advance(model: Model, runs: Sequence[Run]) -> list[Run]:
     """Make one sampler update of each run, in one forward pass. The runs that came in are unchanged, and give the same
     result again.
 
-    All must have the same `window_shape`; steps, prompts, guidance and seeds may differ. Latents stay float32
+    All must be of the same `kind`; steps, prompts, guidance and seeds may differ. Latents stay float32
     between updates, whatever the model computes in.
 
     Raises:
