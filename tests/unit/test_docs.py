@@ -24,10 +24,12 @@ def test_the_tree_of_the_readme_is_the_tree() -> None:
         assert (ROOT / folder).is_dir(), f"README names the folder {folder}, which is not there"
 
 
-def test_every_command_and_option_of_the_readme_exists() -> None:
+def test_every_command_and_option_of_the_pages_exists() -> None:
     command = typer.main.get_command(app)
     lines = re.findall(r"^hibari (.+)$", README, re.MULTILINE)
     assert len(lines) > 8
+    for page in (ROOT / "docs").glob("*.md"):
+        lines += re.findall(r"^    hibari (.+)$", page.read_text(), re.MULTILINE)
     for line in lines:
         words = line.split("#")[0].split()
         node = command

@@ -20,7 +20,7 @@ import typer
 from typer.exceptions import TyperException
 
 from hibari import __version__
-from hibari.cli import admin, doctor, evaluate, generate, models, prompt, server, show, stop, train
+from hibari.cli import admin, backup, doctor, evaluate, generate, models, prompt, server, show, stop, train
 from hibari.contracts import HibariError, InvalidRequest
 
 app = typer.Typer(
@@ -39,6 +39,8 @@ app.command("doctor")(doctor.doctor)
 app.command("evaluate")(evaluate.evaluate)
 app.command("serve")(server.serve)
 app.command("worker")(server.worker)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.add_typer(train.app, name="train")
 app.add_typer(admin.app, name="admin")
 
