@@ -53,6 +53,7 @@ class Family:
 
 
 INDEX = "model_index.json"
+_FOLDER = "hibari[models] and the published folder in the layout of diffusers"
 
 FAMILIES = (
     Family(
@@ -60,7 +61,14 @@ FAMILIES = (
         summary="2B and 13B, 0.9.0 to 0.9.8: text, picture and clip to video",
         classes=("LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline"),
         package="hibari.models.ltx_video",
-        needs="hibari[models] and the published folder in the layout of diffusers",
+        needs=_FOLDER,
+    ),
+    Family(
+        name="CogVideoX",
+        summary="2B, 5B and 1.5: text to video, or a picture and text to video",
+        classes=("CogVideoXPipeline", "CogVideoXImageToVideoPipeline", "CogVideoXVideoToVideoPipeline"),
+        package="hibari.models.cogvideox",
+        needs=_FOLDER,
     ),
 )
 

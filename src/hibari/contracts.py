@@ -147,8 +147,8 @@ class ModelSpec:
         default_sampler: the solver that is used if none is named.
         given: what becomes of given frames. "clean": they stay in the clip at noise level 0. "beside": every frame
             starts from noise, and the network is shown the given ones beside it.
-        latent_multiple: latents have a multiple of so many frames.
-        lead_frames: latent frames that are made in front of a clip and not shown.
+        latent_step: a clip has 1 latent frame and a multiple of so many.
+        lead_frames: latent frames that are made in front of those and not shown.
     """
 
     name: str
@@ -172,13 +172,13 @@ class ModelSpec:
     noise: NoiseOrder = "by-frame"
     default_sampler: SamplerName = "euler"
     given: Literal["clean", "beside"] = "clean"
-    latent_multiple: int = 1
+    latent_step: int = 1
     lead_frames: int = 0
 
     def latent_frames(self, frames: int) -> int:
         """Latent frames that hold at least `frames` pixel frames, with those that lead."""
-        needed = self.lead_frames + 1 + -(-(frames - 1) // self.time_factor)
-        return -(-needed // self.latent_multiple) * self.latent_multiple
+        steps = -(-(frames - 1) // (self.time_factor * self.latent_step))
+        return self.lead_frames + 1 + steps * self.latent_step
 
     def native_size(self, width: int, height: int) -> tuple[int, int]:
         """The native (width, height) that is nearest to the wanted one: in both sides where every multiple of a step

@@ -1,0 +1,1 @@
+"""CogVideoX (Zhipu): text and picture to video, from its published folders."""

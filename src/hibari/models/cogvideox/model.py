@@ -1,0 +1,186 @@
+"""CogVideoX as the engine sees it: a variance-preserving path in our convention, and given pictures beside the clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hibari.contracts import GenerationRequest, InvalidRequest, ModelSpec
+from hibari.models.checkpoint import Part, dtype_for
+from hibari.models.cogvideox.positions import rotary
+from hibari.models.cogvideox.schedule import Levels
+from hibari.models.folder import fingerprint, read_json
+from hibari.models.pixels import frames_of, pixels_of, preview_map
+from hibari.models.plan import Plan, plan
+from hibari.models.protocol import Conditioning, Footprint
+from hibari.models.t5 import T5
+
+CHUNK = 2  # latent frames that are decoded together: the group norms mix them, so it belongs to the result
+OFFSET = 2.0  # what the networks of 1.5 that are shown a picture are told besides the timestep
+ROW_WIDTHS = 24  # numbers a token that live at once in a block, in widths of the network; an estimate
+
+
+class CogVideoX:
+    """`models.protocol.Model` of a folder with CogVideoXPipeline, CogVideoXVideoToVideoPipeline or
+    CogVideoXImageToVideoPipeline."""
+
+    def __init__(self, spec: ModelSpec, folder: Path, *, device: torch.device) -> None:
+        """Check the folder. See `load.load`."""
+        self.spec, self.device, self.dtype = spec, device, dtype_for(device)
+        self._transformer = Part(
+            folder / "transformer",
+            "CogVideoXTransformer3DModel",
+            device=device,
+            dtype=self.dtype,
+            fill=_fill_positions,
+        )
+        self._autoencoder = Part(folder / "vae", "AutoencoderKLCogVideoX", device=device, dtype=self.dtype)
+        self._text = T5(folder, device=device, dtype=self.dtype)
+        self._levels = Levels(read_json(folder / "scheduler" / "scheduler_config.json"))
+        self._rotary: tuple[tuple[int, ...], tuple[Tensor, Tensor]] | None = None
+        self.weights_sha256: str | None = fingerprint(folder)
+
+    def plan(
+        self, request: GenerationRequest, given_F: tuple[bool, ...] = (), *, changes: bool = False
+    ) -> Plan:
+        """See the protocol.
+
+        Raises:
+            InvalidRequest: no picture is given where one is wanted, frames are given that these weights have no place
+                for, or the size is larger than the positions that the network knows.
+        """
+        if self.spec.given == "beside" and (not given_F or not given_F[0] or any(given_F[1:])):
+            raise InvalidRequest(
+                "these weights make videos of a picture: give one, as the first frame, and no other",
+                field="image",
+            )
+        if self.spec.given == "clean" and any(given_F):
+            raise InvalidRequest(
+                "these weights of CogVideoX know no given frames; take those that are made for a picture (I2V)",
+                field="image",
+            )
+        width, height = self.spec.sizes[0]
+        if self.spec.lead_frames and (request.native_width > width or request.native_height > height):
+            raise InvalidRequest(
+                f"the size is {request.native_width}x{request.native_height}; this model makes at most "
+                f"{width}x{height}",
+                field="size",
+            )
+        return plan(self.spec, request, given_F, changes=changes, sigmas=self._levels.sigmas(request.steps))
+
+    def encode_text(self, prompts: Sequence[str]) -> Conditioning:
+        """`text` [B, L, D]. Padding counts like words: neither T5 nor the network is told the mask."""
+        tokens = self._transformer.config.get("max_text_seq_length", 226)
+        return {"text": self._text(prompts, tokens, masked=False)[0]}
+
+    def prepare(self, conditioning: Conditioning) -> Conditioning:
+        """See the protocol: text and video go through the blocks together, so nothing can be prepared."""
+        return conditioning
+
+    def velocity(
+        self, latent_BCFHW: Tensor, sigma_BF: Tensor, conditioning: Conditioning, start_B: Tensor
+    ) -> Tensor:
+        """See the protocol."""
+        sigma_B = sigma_BF[:, 0]  # one level for all frames: none can be given
+        norm_B = (sigma_B.square() + (1 - sigma_B).square()).sqrt()
+        alpha, noise, norm = (value[:, None, None, None, None] for value in ((1 - sigma_B), sigma_B, norm_B))
+        x_BCFHW = latent_BCFHW / norm.to(latent_BCFHW)
+        shown = [x_BCFHW, conditioning["given_BCFHW"]] if "given_BCFHW" in conditioning else [x_BCFHW]
+        extra: dict[str, Any] = {}
+        if self._transformer.config.get("ofs_embed_dim") is not None:
+            extra["ofs"] = x_BCFHW.new_full((1,), OFFSET)
+        predicted_BCFHW = self._transformer.network(
+            hidden_states=torch.cat(shown, dim=1).movedim(1, 2),
+            encoder_hidden_states=conditioning["text"],
+            timestep=self._levels.timesteps(sigma_B),
+            image_rotary_emb=self._places(*latent_BCFHW.shape[2:]),
+            return_dict=False,
+            **extra,
+        )[0].movedim(2, 1)
+        return (predicted_BCFHW + (noise - alpha) * x_BCFHW) / norm
+
+    @torch.inference_mode()
+    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+        """See the protocol; CHUNK latent frames at a time, the first one with the first of them."""
+        autoencoder = self._autoencoder.network
+        latent = latent_CFHW[None, :, self.spec.lead_frames :].to(self.device, self.dtype)
+        latent = latent / autoencoder.config.scaling_factor
+        frames, cache, start = latent.shape[2], None, 0
+        while start < frames:
+            end = start + CHUNK + (start == 0)
+            chunk = latent[:, :, start:end]
+            if autoencoder.post_quant_conv is not None:
+                chunk = autoencoder.post_quant_conv(chunk)
+            pixels, cache = autoencoder.decoder(chunk, conv_cache=cache)
+            yield frames_of(pixels[0])
+            start = end
+
+    @torch.inference_mode()
+    def encode(self, frames_FHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """See the protocol."""
+        autoencoder = self._autoencoder.network
+        posterior = autoencoder.encode(pixels_of(frames_FHWC).to(self.device, self.dtype)).latent_dist
+        latent = (posterior.mode() if generator is None else posterior.sample(generator)).float()
+        scale = autoencoder.config.scaling_factor
+        # The networks of 1.5 that are shown a picture were trained on latents that were scaled the wrong way round.
+        inverted = self.spec.given == "beside" and autoencoder.config.invert_scale_latents
+        return (latent / scale if inverted else latent * scale)[0]
+
+    @cached_property
+    def rgb_from_latent(self) -> Tensor:
+        """See the protocol."""
+
+        @torch.inference_mode()
+        def decode(latent: Tensor) -> Tensor:
+            autoencoder = self._autoencoder.network
+            return autoencoder.decode(latent / autoencoder.config.scaling_factor).sample
+
+        return preview_map(decode, self.spec.latent_channels, device=self.device, dtype=self.dtype)
+
+    def footprint(self, frames: int, height: int, width: int) -> Footprint:
+        """Counted from the sizes of the networks, not measured: no GPU was at hand."""
+        config = self._transformer.config
+        token = config.get("num_attention_heads", 30) * config.get("attention_head_dim", 64)
+        depth = config.get("patch_size_t") or 1
+        tokens = frames // depth * height * width // config.get("patch_size", 2) ** 2
+        fine = self._autoencoder.config.get("block_out_channels", (128,))[0]
+        pixels = (CHUNK + 1) * self.spec.time_factor * height * width * self.spec.space_factor**2
+        return Footprint(
+            weights=self._transformer.nbytes + self._autoencoder.nbytes,
+            text_encoder=self._text_bytes,
+            row=self.dtype.itemsize * (tokens + config.get("max_text_seq_length", 226)) * token * ROW_WIDTHS,
+            decode=self.dtype.itemsize * 4 * fine * pixels,
+        )
+
+    def release_text_encoder(self) -> None:
+        """See the protocol."""
+        self._text.release()
+
+    @cached_property
+    def _text_bytes(self) -> int:
+        return self._text.nbytes
+
+    def _places(self, *shape: int) -> tuple[Tensor, Tensor] | None:
+        """Rotary tables of a latent's F, H and W, kept for the next step; None for networks that add positions."""
+        config = self._transformer.network.config
+        if not config["use_rotary_positional_embeddings"]:
+            return None
+        if self._rotary is None or self._rotary[0] != shape:
+            frames, height, width = shape
+            self._rotary = shape, rotary(config, frames, height, width, self.device)
+        return self._rotary[1]
+
+
+def _fill_positions(network: Any) -> None:
+    """The sinusoids that 2B adds are in no file."""
+    embed = network.patch_embed
+    places = getattr(embed, "pos_embedding", None)
+    if places is not None and places.is_meta:
+        embed.pos_embedding = embed._get_positional_embeddings(
+            embed.sample_height, embed.sample_width, embed.sample_frames
+        )
