@@ -7,13 +7,15 @@ exactly.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hibari.models.pyramid_flow.weights import NETWORKS, fill
@@ -47,3 +49,29 @@ def golden(name: str) -> Golden:
     rest = {key: value for key, value in tensors.items() if not key.startswith(prefix)}
     settings = json.loads(metadata["settings"]) | {"class_name": config["_class_name"]}
     return Golden(network.eval().requires_grad_(False), rest, settings)
+
+
+def write_folder(
+    folder: Path,
+    name: str,
+    *,
+    form: str = "safetensors",
+    change: Callable[[dict[str, Tensor]], object] | None = None,
+    **settings: object,
+) -> dict[str, Tensor]:
+    """A folder as the authors publish it, of the golden weights under their original names."""
+    with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
+        config = json.loads(file.metadata()["config"]) | settings
+        tensors = {
+            key.removeprefix("weights."): file.get_tensor(key)
+            for key in file.keys()  # noqa: SIM118 - not a dict
+            if key.startswith("weights.")
+        }
+    if change:
+        change(tensors)
+    (folder / "config.json").write_text(json.dumps(config))
+    if form == "safetensors":
+        save_file(tensors, folder / "diffusion_pytorch_model.safetensors")
+    else:
+        torch.save(tensors, folder / "diffusion_pytorch_model.bin")
+    return tensors

@@ -63,7 +63,7 @@ def fingerprint(folder: Path) -> str:
     """64 hexadecimal digits that tell checkpoints apart without reading tens of gigabytes: a hash of every
     configuration, and of each tensor file's name, size and SAMPLES evenly spread samples."""
     digest = hashlib.sha256()
-    for path in sorted([*folder.rglob("*.json"), *folder.rglob("*.safetensors")]):
+    for path in sorted(path for end in ("json", "safetensors", "bin") for path in folder.rglob(f"*.{end}")):
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder)}\0{size}\0".encode())
         if path.suffix == ".json":

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hibari.contracts import WeightsError
+from hibari.models.checkpoint import silence
 from hibari.models.pyramid_flow.variants import Variant
 
 T5_TOKENS = 128  # what is longer is cut
@@ -34,6 +35,7 @@ class TextEncoder:
             WeightsError: one of them cannot be loaded.
         """
         # transformers takes seconds to import, so it is imported when a prompt is to be read, not before.
+        silence("transformers")
         from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
 
         self._variant, self._device = variant, device

@@ -7,7 +7,6 @@ implement.
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hibari.contracts import WeightsError
+from hibari.models.folder import read_json
 from hibari.models.pyramid_flow.autoencoder import Autoencoder, AutoencoderConfig
 from hibari.models.pyramid_flow.layers import PATCH
 from hibari.models.pyramid_flow.miniflux import MiniFlux, MiniFluxConfig
@@ -135,7 +135,7 @@ def read(folder: Path, *, dtype: torch.dtype, device: torch.device) -> nn.Module
     Raises:
         WeightsError: if a file is missing or cannot be read, or does not fit; it says which and how.
     """
-    settings = _settings(folder / "config.json")
+    settings = read_json(folder / "config.json")
     kind = str(settings.get("_class_name"))
     if kind not in NETWORKS:
         raise WeightsError(f"{folder / 'config.json'} is of {kind}; Pyramid Flow has {', '.join(NETWORKS)}")
@@ -172,16 +172,6 @@ def published(network: nn.Module) -> dict[str, Tensor]:
 
 def _some(keys: list[str]) -> str:
     return f" ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})" if keys else ""
-
-
-def _settings(path: Path) -> Mapping[str, Any]:
-    try:
-        settings = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"cannot read {path}: {error}") from error
-    if not isinstance(settings, dict):
-        raise WeightsError(f"{path} holds no JSON object")
-    return settings
 
 
 def _tensors(folder: Path) -> Mapping[str, Tensor]:
