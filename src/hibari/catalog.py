@@ -2,7 +2,7 @@
 whose published folders can be used as a model.
 
 Reading the tables loads nothing. `load` imports the one family that was asked for. What a folder holds is decided by
-the class that its `model_index.json` names, and by nothing in its path.
+the class that its `model_index.json` (or a transformer's own `config.json`) names, and by nothing in its path.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Family:
     Attributes:
         name: for people.
         summary: one line for a list of models.
-        classes: of pipelines, as `model_index.json` has them.
+        classes: of pipelines, as `model_index.json` has them; or of transformers, as their `config.json` has them, where
+            what is published has no such index.
         package: has `spec:read`, called as `read(folder, name)` and free of torch, and `load:load`, called as
             `load(spec, folder, device=...)`.
         needs: what must be there besides the folder.
@@ -69,6 +70,13 @@ FAMILIES = (
         classes=("CogVideoXPipeline", "CogVideoXImageToVideoPipeline", "CogVideoXVideoToVideoPipeline"),
         package="hibari.models.cogvideox",
         needs=_FOLDER,
+    ),
+    Family(
+        name="Pyramid Flow",
+        summary="SD3 and miniFLUX: text, picture and clip to video",
+        classes=("PyramidFluxTransformer", "PyramidDiffusionMMDiT"),
+        package="hibari.models.pyramid_flow",
+        needs="the published folder, of which the transformer's (diffusion_transformer_...) is named",
     ),
 )
 
@@ -189,7 +197,8 @@ def _folder(name: str) -> Path | None:
 
 def _family(folder: Path) -> Family:
     try:
-        index: Any = json.loads((folder / INDEX).read_bytes())
+        said_in = folder / INDEX if (folder / INDEX).exists() else folder / "config.json"
+        index: Any = json.loads(said_in.read_bytes())
         said = str(index["_class_name"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
