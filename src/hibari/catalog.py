@@ -39,8 +39,8 @@ class Family:
     Attributes:
         name: for people.
         summary: one line for a list of models.
-        classes: of pipelines, as `model_index.json` has them; or of transformers, as their `config.json` has them, where
-            what is published has no such index.
+        classes: of pipelines, as `model_index.json` has them; or of transformers, as their `config.json` has them,
+            where what is published has no such index.
         package: has `spec:read`, called as `read(folder, name)` and free of torch, and `load:load`, called as
             `load(spec, folder, device=...)`.
         needs: what must be there besides the folder.
