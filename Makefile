@@ -1,6 +1,6 @@
 # make            what can be made
 # make video      sets up what is missing, makes a video, says where it is
-# make serve      sets up what is missing, starts the Videos API and its worker
+# make serve      sets up what is missing, starts the studio, the Videos API and a worker
 # make test       sets up what is missing, checks and tests everything
 
 PYTHON ?= python3
@@ -23,7 +23,7 @@ export HIBARI_MAKE_OUT := $(value OUT)
 help:
 	@echo 'make video PROMPT="a red balloon rises over the sea at sunset" [SIZE=512x512] [OUT=balloon.mp4]'
 	@echo '            sets up .venv if there is none, makes the video, says where it is'
-	@echo 'make serve  the Videos API on http://127.0.0.1:8000/v1'
+	@echo 'make serve  the studio and the Videos API on http://127.0.0.1:8000'
 	@echo 'make test   lint, types, the import picture and all tests'
 	@echo 'make clean  removes .venv and the caches'
 
