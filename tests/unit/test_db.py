@@ -88,6 +88,15 @@ def test_servers_that_start_together_migrate_once(bare: Database) -> None:
     assert list(differences(bare)) == []
 
 
+def test_the_folder_of_a_new_database_is_its_users_alone(tmp_path: Path) -> None:
+    Database(f"sqlite:///{tmp_path}/new/folder/hibari.db")
+    assert (tmp_path / "new" / "folder").stat().st_mode & 0o077 == 0
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o755)
+    Database(f"sqlite:///{tmp_path}/open/hibari.db")
+    assert (tmp_path / "open").stat().st_mode & 0o077 == 0o055, "what is there already is left as it is"
+
+
 def test_an_exception_undoes_a_transaction(database: Database) -> None:
     def fails() -> None:
         with database.write() as connection:

@@ -7,9 +7,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from api_server import client_for, finish_next, parts_for, picture, settings_for
 from moto.server import ThreadedMotoServer
 
 from hibari.contracts import InputError, OutputError
@@ -98,6 +100,27 @@ def test_a_link_is_signed_for_one_file_and_a_time(storage: Storage, tmp_path: Pa
         assert answer.headers["content-type"] == "video/mp4"
         assert answer.read() == CONTENT
     assert Storage(tmp_path).link("a", 60) is None
+
+
+def test_the_api_serves_from_s3_and_links_straight_to_the_bucket(storage: Storage, tmp_path: Path) -> None:
+    parts = replace(parts_for(settings_for(tmp_path)), storage=storage)
+    client = client_for(parts)
+    video = client.post("/v1/videos", json={"prompt": "a"}).json()["id"]
+    finish_next(parts, CONTENT)
+    whole = client.get(f"/v1/videos/{video}/content")
+    assert whole.content == CONTENT + b"video"
+    part = client.get(f"/v1/videos/{video}/content", headers={"Range": "bytes=5-9"})
+    assert (part.status_code, part.content) == (206, CONTENT[5:10])
+    same = client.get(f"/v1/videos/{video}/content", headers={"If-None-Match": whole.headers["etag"]})
+    assert same.status_code == 304
+    link = client.get(f"/v1/videos/{video}/link").json()["url"]
+    assert "/clips/one/two/video_" in link
+    with urllib.request.urlopen(link) as answer:
+        assert answer.read() == whole.content
+    sent = client.post("/v1/videos", data={"prompt": "a"}, files={"input_reference": picture()})
+    assert sent.status_code == 200
+    assert len(storage.keys("uploads")) == 1
+    parts.database.close()
 
 
 def test_a_storage_that_is_away_is_said_and_tells_no_address(

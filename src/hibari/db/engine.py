@@ -152,7 +152,8 @@ def _not_a_url(url: str) -> str:
 
 def _make_folder(file: Path) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        # Its user's alone: prompts are in the database, and secrets that sign.
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
             f"cannot make the folder {file.parent} for the database: {error.strerror}"
