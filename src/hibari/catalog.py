@@ -72,6 +72,13 @@ FAMILIES = (
         needs=_FOLDER,
     ),
     Family(
+        name="Mochi 1",
+        summary="text to video",
+        classes=("MochiPipeline",),
+        package="hibari.models.mochi",
+        needs=_FOLDER,
+    ),
+    Family(
         name="Pyramid Flow",
         summary="SD3 and miniFLUX: text, picture and clip to video",
         classes=("PyramidFluxTransformer", "PyramidDiffusionMMDiT"),

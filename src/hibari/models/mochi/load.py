@@ -1,0 +1,20 @@
+"""The catalog's way in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from hibari.contracts import ModelSpec
+from hibari.models.mochi.model import Mochi
+
+
+def load(spec: ModelSpec, folder: Path, *, device: torch.device) -> Mochi:
+    """The model of a folder. Its weights are checked now, and read when they are first used.
+
+    Raises:
+        MissingPart: diffusers is not installed.
+        WeightsError: a file is missing, damaged or does not fit.
+    """
+    return Mochi(spec, folder, device=device)
