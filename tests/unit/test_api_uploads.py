@@ -6,6 +6,7 @@ import base64
 import json
 import struct
 import time
+import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -56,6 +57,21 @@ def png_that_says(width: int, height: int) -> bytes:
         + chunk(b"IDAT", zlib.compress(b"\0" * 99))
         + chunk(b"IEND", b"")
     )
+
+
+def png_with_a_bomb() -> bytes:
+    """A small PNG whose comment is 8 MB, once it is unpacked."""
+    whole = picture()
+    text = b"Comment\0\0" + zlib.compress(bytes(8 * 2**20))
+    bomb = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
+    return whole[:33] + bomb + whole[33:]  # behind the signature and the header
+
+
+def zip_bomb() -> bytes:
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(8 * 2**20))
+    return buffer.getvalue()
 
 
 def audio() -> bytes:
@@ -114,6 +130,9 @@ def test_a_picture_is_kept_as_its_pixels(client: TestClient, parts: Parts, kind:
         (b"%PDF-1.7", "unsupported_file"),
         (b"", "unsupported_file"),
         (b"#EXTM3U\nfile:///etc/passwd", "unsupported_file"),
+        (b"<!-- GIF89a --><script/>", "unsupported_file"),
+        (zip_bomb(), "unsupported_file"),
+        (png_with_a_bomb(), "invalid_file"),
         (png_that_says(60_000, 60_000), "picture_too_large"),
         (png_that_says(7_000, 7_000), "picture_too_large"),
         (png_that_says(64, 64), "invalid_file"),
@@ -138,6 +157,11 @@ def test_what_is_no_clip_is_refused(client: TestClient, parts: Parts, tmp_path: 
         (b"#EXTM3U\n#EXTINF:1\nfile:///etc/passwd", "unsupported_file"),
         (b"ffconcat version 1.0\nfile /etc/passwd", "unsupported_file"),
         (audio(), "unsupported_file"),
+        (b"ID3\x04\0\0" + bytes(99), "unsupported_file"),
+        (b"RIFF\x24\0\0\0WAVEfmt " + bytes(99), "unsupported_file"),
+        (b"OggS" + bytes(99), "unsupported_file"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "unsupported_file"),
+        (zip_bomb(), "unsupported_file"),
         (good[: len(good) // 3], "invalid_file"),
         (b"\0\0\0\x18ftypmp42" + b"x" * 200, "invalid_file"),
         (b"\x1a\x45\xdf\xa3" + b"x" * 200, "invalid_file"),
@@ -159,8 +183,11 @@ def test_a_body_that_is_too_large_is_a_413(client: TestClient) -> None:
 
     headers = {"Content-Type": "application/json"}
     assert code_of(client.post("/v1/videos", content=endless(), headers=headers)) == (413, "too_large")
-    announced = {"Content-Type": "application/json", "Content-Length": str(10 * 2**30)}
-    assert code_of(client.post("/v1/videos", content=b"{}", headers=announced)) == (413, "too_large")
+    for kind in ("application/json", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"):
+        announced = {"Content-Type": kind, "Content-Length": str(10 * 2**30)}
+        answer = client.post("/v1/videos", content=b"{}", headers=announced)
+        assert code_of(answer) == (413, "too_large")
+        assert answer.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize(
@@ -195,6 +222,11 @@ def test_public_addresses(address: str) -> None:
         ("http://localhost:1/", "private_address"),
         ("http://[::1]:1/", "private_address"),
         ("http://[::ffff:127.0.0.1]:1/", "private_address"),
+        ("http://[::]:1/", "private_address"),
+        ("http://[::ffff:7f00:1]:1/", "private_address"),
+        ("http://[64:ff9b::7f00:1]:1/", "private_address"),
+        ("http://[2002:7f00:1::]:1/", "private_address"),
+        ("http://[fc00::1]:1/", "private_address"),
         ("http://2130706433:1/", "private_address"),
         ("http://0x7f.1:1/", "private_address"),
         ("http://169.254.169.254/latest/meta-data/", "private_address"),
@@ -280,6 +312,24 @@ def test_a_redirect_is_checked_like_the_first_url(pages: str, monkeypatch: pytes
     with pytest.raises(PrivateAddress, match="not on the public network"):
         fetch(f"{pages}/to/http://127.0.0.2:1/", limit_bytes=99, private=False, param="image_url")
     assert len(_Pages.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "addresses", [["127.0.0.1"], ["::1"], ["1.1.1.1", "10.0.0.1"], ["::ffff:169.254.169.254"], ["fe80::1%lo"]]
+)
+def test_a_name_that_leads_to_a_private_address(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, addresses: list[str]
+) -> None:
+    """One private address among public ones is enough: which of them is asked is not for the name's owner to choose."""
+    found = [(2, 1, 6, "", (address, 80)) for address in addresses]
+    monkeypatch.setattr("hibari.outbound.socket.getaddrinfo", lambda *_, **__: found)
+    url = "http://innocent.example/a.png"
+    for path, values in (
+        ("videos", {"prompt": "a", "input_reference": {"image_url": url}}),
+        ("videos", {"cards": [{"at_s": 0, "prompt": "a"}, {"at_s": 1, "image_url": url}]}),
+        ("webhook_endpoints", {"url": url}),
+    ):
+        assert code_of(client.post(f"/v1/{path}", json=values)) == (400, "private_address")
 
 
 def test_a_name_is_asked_once_and_its_address_is_pinned(pages: str, monkeypatch: pytest.MonkeyPatch) -> None:
