@@ -12,7 +12,7 @@ from transformers import (
     CLIPTokenizer,
     T5Config,
     T5EncoderModel,
-    T5TokenizerFast,
+    T5TokenizerFast,  # pyright: ignore[reportAttributeAccessIssue] (made when it is asked for)
 )
 
 from hibari.models.pyramid_flow.variants import Variant

@@ -49,7 +49,7 @@ class Manner:
         guidance_scale: 1 is no guidance.
     """
 
-    steps: tuple[int, int, int]
+    steps: tuple[int, ...]
     guidance_scale: float
 
 
