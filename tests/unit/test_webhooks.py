@@ -15,7 +15,7 @@ from queue_bench import Queue
 from hibari.contracts import InvalidRequest, InvalidUrl, NotFound, PrivateAddress
 from hibari.db import Database
 from hibari.jobs import State
-from hibari.webhooks import DeliveryState, Deliverer, Webhooks
+from hibari.webhooks import Deliverer, DeliveryState, Webhooks
 from hibari.webhooks.records import Endpoint, NewSecret, Outgoing
 from hibari.webhooks.store import KEPT_S, LEASE_S, MAX_ENDPOINTS, PAUSES_S
 
@@ -180,7 +180,7 @@ def test_the_official_client_accepts_what_is_sent(
         {"payload": body, "headers": headers, "secret": registered(queue, webhooks).secret},
     ):
         with pytest.raises(openai.InvalidWebhookSignatureError):
-            client.webhooks.verify_signature(**wrong)  # pyright: ignore[reportArgumentType]
+            client.webhooks.verify_signature(**wrong)
     (delivery,) = webhooks.deliveries(new.endpoint.account_id, new.endpoint.id)[0]
     assert delivery.state is DeliveryState.DELIVERED
     assert [attempt.status_code for attempt in delivery.attempts] == [200]
@@ -347,7 +347,7 @@ def test_limits_and_wrong_values_are_said(queue: Queue, webhooks: Webhooks) -> N
         "url": {"url": "ftp://a"},
     }.items():
         with pytest.raises(InvalidRequest) as caught:
-            webhooks.create(account, **{"url": URL, **values})  # pyright: ignore[reportArgumentType]
+            webhooks.create(account, **{"url": URL, **values})
         assert caught.value.field == field
     with pytest.raises(InvalidRequest):
         webhooks.create(account, URL, event_types=[])

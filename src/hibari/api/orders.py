@@ -152,6 +152,7 @@ def again(parts: Parts, asker: Asker, video_id: str) -> Created:
     Raises:
         NotFound: there is no such video.
     """
+    check_disk(parts, 0)
     job = parts.jobs.get(video_id, owner=asker.identity.account.id)
     new = NewJob(
         owner=asker.identity.account.id,
