@@ -29,7 +29,7 @@ from open_models import (
 from PIL import Image
 
 from hibari import catalog, tools
-from hibari.contracts import UnknownModel, WeightsError
+from hibari.contracts import MissingPart, UnknownModel, WeightsError
 from hibari.models.checkpoint import diffusers_class
 from hibari.models.ltx_video.model import LtxVideo
 from hibari.models.protocol import Model
@@ -198,6 +198,12 @@ def test_loading_is_strict(folder: Path, tmp_path: Path) -> None:
     (copy / "vae" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(WeightsError, match=r"has no weights in safetensors; it holds config.json"):
         loaded(copy)
+
+
+def test_without_diffusers_it_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(MissingPart, match=r"need the package diffusers; .* pip install 'hibari\[models\]'"):
+        loaded(folder)
 
 
 def test_other_weights_are_told_apart(folder: Path, tmp_path: Path, model: Model) -> None:
