@@ -249,11 +249,13 @@ def test_a_video_that_failed_or_was_deleted_while_it_was_waited_for() -> None:
         client.wait("video_1")
 
 
-# What a program that makes videos has no use for: the operator's, and the studio's.
+# What it does not have: the operator's and the studio's, links for browsers, and (below) webhook endpoints.
 NOT_OF_THE_CLIENT = {
     "/metrics",
     "/v1/session",
     "/v1/events",
+    "/v1/videos/{video_id}/link",
+    "/v1/links/{video_id}/{variant}",
 }
 
 
