@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def _insert_account(connection: Connection) -> None:
 
 
 # What lies in a database of each revision, for the test that brings it up from there. A new revision adds a line.
-ROWS = dict.fromkeys(("0001", "0002", "0003", "0004"), _insert_account)
+ROWS: dict[str, Callable[[Connection], None]] = dict.fromkeys(("0001", "0002", "0003", "0004"), _insert_account)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
