@@ -21,7 +21,9 @@ def _insert_account(connection: Connection) -> None:
 
 
 # What lies in a database of each revision, for the test that brings it up from there. A new revision adds a line.
-ROWS: dict[str, Callable[[Connection], None]] = dict.fromkeys(("0001", "0002", "0003", "0004"), _insert_account)
+ROWS: dict[str, Callable[[Connection], None]] = dict.fromkeys(
+    ("0001", "0002", "0003", "0004"), _insert_account
+)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -94,7 +94,7 @@ def transformer(
         bool,
         typer.Option(
             "--bfloat16",
-            help="Matrix products in bfloat16: 1.6 times as fast on CPUs with AVX-512 BF16 or AMX, far slower on others.",
+            help="Matrix products in bfloat16: faster on CPUs with AVX-512 BF16 or AMX, far slower on others.",
         ),
     ] = False,
     sheet_minutes: SheetOption = 10,
