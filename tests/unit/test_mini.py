@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,13 @@ from hibari.models.mini import weights
 from hibari.models.mini.autoencoder import SPACE_FACTOR, TIME_FACTOR, Autoencoder, AutoencoderConfig
 from hibari.models.mini.model import PREVIEW_PX, Mini
 from hibari.models.mini.text import MAX_TOKENS, TEXT_WIDTH, TextEncoder
-from hibari.models.mini.transformer import Transformer, TransformerConfig, rotary_table, rotate
+from hibari.models.mini.transformer import (
+    LATENT_FRAMES,
+    Transformer,
+    TransformerConfig,
+    rotary_table,
+    rotate,
+)
 from hibari.models.protocol import Model
 
 CPU = torch.device("cpu")
@@ -236,19 +243,21 @@ def test_the_empty_prompt_hears_no_words() -> None:
     assert (one - prompted).abs().max() > 1e-3
 
 
-def test_where_a_window_starts_matters_only_as_the_clips_first_frame() -> None:
+def test_a_network_knows_the_moment_up_to_the_last_that_training_saw() -> None:
     network = small_transformer()
-    latent, sigma, text, mask, _ = inputs(1)
+    latent, sigma, text, mask, _ = inputs(1, frames=1)
 
     def at(start: int) -> Tensor:
         with torch.inference_mode():
             return network(latent, sigma, text, mask, torch.tensor([start]))
 
-    assert torch.equal(at(1), at(6))
-    assert (at(0) - at(1)).abs().max() > 1e-3
+    moments = [at(start) for start in range(LATENT_FRAMES)]
+    for earlier, later in pairwise(moments):
+        assert (earlier - later).abs().max() > 1e-3
+    assert torch.equal(at(LATENT_FRAMES + 5), moments[-1])
     with torch.no_grad():
-        network.first.zero_()
-    assert torch.equal(at(0), at(1))
+        network.time.zero_()
+    assert torch.equal(at(0), at(4))
 
 
 def test_every_parameter_learns() -> None:
@@ -454,7 +463,7 @@ def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be read"):
         weights.load(path)
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(WeightsError, match="does not say which networks it holds"):
+    with pytest.raises(WeightsError, match="is of format 'unknown', wanted"):
         weights.load(path)
 
 
@@ -466,6 +475,13 @@ def test_half_a_model_can_be_read_and_not_run(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="holds autoencoder; wanted are autoencoder and transformer"):
         weights.load(path)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name], "nothing is left beside it"
+
+
+def test_the_same_networks_make_the_same_file(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in "abcd"]
+    for file in files:
+        weights.write(file, {"autoencoder": small_autoencoder()}, torch.float16, {"commit": "1", "date": "2"})
+    assert len({file.read_bytes() for file in files}) == 1
 
 
 # ---------------------------------------------------------------- the model as the engine sees it

@@ -160,7 +160,7 @@ def test_no_frames_are_given_where_the_recipe_wants_none(folder: Path) -> None:
     sigma = task.levels(400, 9, 0, np.random.default_rng(0))
     assert (sigma > 0).all()
     logit = torch.logit(sigma[:, 0])
-    assert logit.mean() == pytest.approx(SMALL.sigma_mean + math.log(9) / 2, abs=0.15)
+    assert logit.mean() == pytest.approx(SMALL.sigma_mean + math.log(9) / 4, abs=0.15)
     assert logit.std() == pytest.approx(SMALL.sigma_std, abs=0.15)
     picture = torch.logit(task.levels(400, 1, 0, np.random.default_rng(0))[:, 0])
     assert picture.mean() == pytest.approx(SMALL.sigma_mean, abs=0.15)

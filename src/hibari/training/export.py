@@ -72,7 +72,7 @@ def _run(folder: Path, name: str, average: int) -> tuple[weights.Network, dict[s
     state = torch.load(checkpoint, weights_only=True)
     recipe = json.loads((folder / "recipe.json").read_text())
     log = (folder / "log.jsonl").read_text().splitlines()
-    network = weights.NETWORKS[name](json.dumps(recipe["config"]))
+    network = weights.NETWORKS[name](recipe["config"])
     network.load_state_dict({**state["network"], **state["average"][average]})
     facts = {
         "recipe": recipe,

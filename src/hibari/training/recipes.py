@@ -52,13 +52,13 @@ class TransformerRecipe:
         given_share: share of the clips in which some latent frames are given (sigma 0).
         picture_steps: the first steps see single latent frames only: what things look like is learned from many
             pictures for the price of one clip.
-        figure_weight: by how much more an error counts where a figure is: a small part of the picture, and most of what
-            is asked for. Its price: in doubt, at high noise levels, a cell leans towards the figure.
+        figure_weight: by how much more an error counts where a figure is, a small part of the picture and most of what
+            is asked for: in full below a noise level of one half, and fading to nothing at one.
         window_share: share of the later steps with a part of a clip, from its beginning or from inside.
         window_frames: lengths of such parts in latent frames.
         sigma_floor: errors at lower noise levels weigh no more than x0's error does at this one.
         sigma_mean, sigma_std: of the normal distribution whose logistic is a picture's noise level. For F frames
-            the mean is log(F) / 2 higher: frames repeat each other, so more noise leaves as much to be seen.
+            the mean is log(F) / 4 higher: frames repeat each other, so more noise leaves as much to be seen.
         shard_clips: clips a shard of the latent cache.
         shards_at_start, steps_per_shard, shards: step n may draw from the first shards_at_start + n / steps_per_shard
             shards, `shards` at most: training starts at once and fresh clips keep coming.
@@ -141,15 +141,15 @@ def transformer_mini() -> TransformerRecipe:
         weight_decay=0.01,
         caption_dropout=0.1,
         given_share=0.2,
-        picture_steps=300,
-        figure_weight=2.0,
-        window_share=0.4,
+        picture_steps=2400,
+        figure_weight=4.0,
+        window_share=0.5,
         window_frames=(1, 2, 3, 5),
         sigma_floor=0.25,
         sigma_mean=0.8,
         sigma_std=1.2,
         shard_clips=256,
-        shards_at_start=8,
+        shards_at_start=24,
         steps_per_shard=25,
         shards=64,
         captions=2,

@@ -139,7 +139,7 @@ class TransformerTask:
         """sigma_BF: a level a clip, and 0 for given frames in some: at the start, the end, both, or anywhere. A window
         that begins inside its clip nearly always has its first frames given, as it has in a long clip."""
         recipe = self.recipe
-        mean = recipe.sigma_mean + 0.5 * math.log(frames)
+        mean = recipe.sigma_mean + 0.25 * math.log(frames)
         logit = torch.from_numpy(rng.normal(mean, recipe.sigma_std, clips)).float()
         sigma_BF = torch.sigmoid(logit)[:, None].repeat(1, frames)
         for row in sigma_BF:
@@ -176,7 +176,10 @@ class TransformerTask:
         # at which nothing is left to decide.
         weight = (sigma_BF / sigma_BF.clamp(min=self.recipe.sigma_floor))[:, None, :, None, None]
         error = ((velocity - velocity_target(latent, noise)) * weight).square()
-        share = (asked * (1 + self.recipe.figure_weight * covered[:, None])).expand_as(error)
+        # A weight that the network cannot know shifts its answer towards the figure. So it fades where noise hides the
+        # figure's place, and is full below a level of one half.
+        figure = self.recipe.figure_weight * covered * (2 * (1 - sigma_BF)).clamp(max=1)[..., None, None]
+        share = (asked * (1 + figure[:, None])).expand_as(error)
         loss = (error * share).sum() / share.sum()
         loss.backward()
         return {"loss": loss.item()}

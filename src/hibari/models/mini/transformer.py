@@ -4,8 +4,8 @@ Shaped like a U: convolutions over the cells of the latent, a transformer over t
 over cells again, which also see what the first ones saw (Hoogeboom et al., "Simple diffusion", 2023). So no token has
 to carry detail, and no border between tokens shows. Each of the transformer's blocks attends over all tokens of the
 clip, then to the words of the prompt, then thinks token by token; noise level (per latent frame) and the prompt's
-mean modulate it. Positions are rotary in (frame, row, column); a learned map of the place in the picture and a mark
-for a clip's first frame say what relative positions cannot.
+mean modulate it. Positions are rotary in (frame, row, column); a learned map of the place in the picture and a learned
+vector for each moment of the clip say what relative positions cannot: "rises" is a place that depends on the time.
 
 Inside, the network says what the clean latent is, and the velocity follows: (x - x0) / sigma. A token holds as many
 numbers as the network is wide, so answering with the velocity itself would fill the width with noise to be carried
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 PATCH = 2
 FOURIER = 64  # features of a noise level
+LATENT_FRAMES = 9  # of a training clip; what comes later in a longer one counts as the last of them
 MIN_SIGMA = 0.05  # below it the velocity is damped: an error of x0 must not be divided by next to nothing
 
 
@@ -248,7 +249,7 @@ class Transformer(nn.Module):
         self.cells_in = nn.ModuleList(CellBlock(config) for _ in range(config.cell_blocks[0]))
         self.patch_in = nn.Linear(patch, width)
         self.place = nn.Sequential(nn.Linear(8, width), nn.SiLU(), nn.Linear(width, width))
-        self.first = nn.Parameter(torch.zeros(width))
+        self.time = nn.Parameter(torch.zeros(LATENT_FRAMES, 2 * width))
         self.text_in = nn.Linear(config.text_width, width)
         self.text_null = nn.Parameter(torch.randn(width) * 0.02)
         self.sigma_in = nn.Sequential(nn.Linear(FOURIER, width), nn.SiLU(), nn.Linear(width, width))
@@ -293,15 +294,18 @@ class Transformer(nn.Module):
         """As `forward`, with a prompt that has been read."""
         _, _, frames, height, width = latent_BCFHW.shape
         rows, cols = height // PATCH, width // PATCH
-        level_BFD = F.silu(self.sigma_in(fourier(sigma_BF).to(latent_BCFHW)) + words.pooled_BD[:, None])
+        frame_BF = (start_B[:, None] + torch.arange(frames, device=start_B.device)).clamp(
+            max=LATENT_FRAMES - 1
+        )
+        time_BFD, when_BFD = self.time[frame_BF].chunk(2, -1)
+        level_BFD = self.sigma_in(fourier(sigma_BF).to(latent_BCFHW)) + words.pooled_BD[:, None] + when_BFD
+        level_BFD = F.silu(level_BFD)
         cells = self.latent_in(rearrange(latent_BCFHW, "b c f h w -> b f h w c"))
         for block in self.cells_in:
             cells = block(cells, level_BFD)
 
         x = self.patch_in(rearrange(norm(cells), "b f (h p) (w q) r -> b f (h w) (p q r)", p=PATCH, q=PATCH))
-        is_first_BF = (start_B[:, None] + torch.arange(frames, device=x.device)) == 0
-        x = x + self.place(places(rows, cols).to(x))
-        x = x + is_first_BF.to(x)[:, :, None, None] * self.first
+        x = x + self.place(places(rows, cols).to(x)) + time_BFD[:, :, None]
         modulation = self.modulation(level_BFD).unflatten(-1, (6, -1))
         cos, sin = rotary_table(frames, rows, cols, self.config.width // self.config.heads)
         for block, keys_values in zip(self.blocks, words.keys_values, strict=True):

@@ -23,7 +23,8 @@ from hibari.models.mini.autoencoder import Autoencoder, AutoencoderConfig
 from hibari.models.mini.transformer import Transformer, TransformerConfig
 
 FOLDER = Path(__file__).parent / "weights"
-FORMAT = "hibari-mini/4"  # 1 answered with the velocity, 2 with x0, 3 and 4 refine it cell by cell
+FORMAT = "hibari-mini/5"  # 1 answered with the velocity, 2 with x0, 3 and 4 refine it cell by cell, 5 knows the time
+ABOUT = "hibari"  # the one key of a file's metadata: safetensors writes several in any order
 
 
 def write(path: Path, networks: Mapping[str, Network], dtype: torch.dtype, about: Mapping[str, str]) -> None:
@@ -38,10 +39,11 @@ def write(path: Path, networks: Mapping[str, Network], dtype: torch.dtype, about
         for name, network in networks.items()
         for key, value in network.state_dict().items()
     }
-    sizes = {name: json.dumps(asdict(network.config)) for name, network in networks.items()}
+    sizes = {name: asdict(network.config) for name, network in networks.items()}
+    said = json.dumps({"format": FORMAT, **sizes, **about}, sort_keys=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    save_file(tensors, part, metadata={"format": FORMAT, **sizes, **about})
+    save_file(tensors, part, metadata={ABOUT: said})
     part.chmod(0o644)  # safetensors writes for the owner alone; an installed file is for everybody
     part.replace(path)
 
@@ -61,18 +63,13 @@ def read(path: Path) -> dict[str, Network]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
+            said = json.loads(metadata.get(ABOUT, "{}"))
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"the weights {path} cannot be read: {error}") from error
-    if not metadata.keys() & NETWORKS.keys():
-        raise WeightsError(
-            f"{path} does not say which networks it holds; it is no weights file of hibari-mini"
-        )
-    if metadata.get("format") != FORMAT:
-        raise WeightsError(
-            f"{path} is of format {metadata.get('format', 'unknown')!r}, wanted {FORMAT!r}; export it again"
-        )
-    networks = {name: build(metadata[name]) for name, build in NETWORKS.items() if name in metadata}
+    if (format_ := said.get("format") or metadata.get("format", "unknown")) != FORMAT:
+        raise WeightsError(f"{path} is of format {format_!r}, wanted {FORMAT!r}; export it again")
+    networks = {name: build(said[name]) for name, build in NETWORKS.items() if name in said}
     _fill(nn.ModuleDict(networks), state, path)
     for network in networks.values():
         network.eval().requires_grad_(False)
@@ -92,14 +89,14 @@ def load(path: Path) -> tuple[Autoencoder, Transformer]:
     return autoencoder, transformer
 
 
-def _sizes(text: str) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text).items()}
+def _sizes(said: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
 
 
 Network = Autoencoder | Transformer
-NETWORKS: dict[str, Callable[[str], Network]] = {
-    "autoencoder": lambda text: Autoencoder(AutoencoderConfig(**_sizes(text))),
-    "transformer": lambda text: Transformer(TransformerConfig(**_sizes(text))),
+NETWORKS: dict[str, Callable[[dict[str, Any]], Network]] = {
+    "autoencoder": lambda said: Autoencoder(AutoencoderConfig(**_sizes(said))),
+    "transformer": lambda said: Transformer(TransformerConfig(**_sizes(said))),
 }
 """How each network is built from the sizes in a file's metadata."""
 
