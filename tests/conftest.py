@@ -74,26 +74,18 @@ def postgres_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres(postgres_url: str) -> Iterator[Database]:
-    """A migrated database on PostgreSQL, the same for all tests; `emptied` makes it anyone's own."""
+    """A migrated database on PostgreSQL, the same for all tests; `postgres_server.emptied` makes it anyone's own."""
     database = Database(postgres_url)
     migrate(database)
     yield database
     database.close()
 
 
-def emptied(database: Database) -> Database:
-    """The database, with no row in any table."""
-    with database.write() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())
-    return database
-
-
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     """An empty database of either kind, with all tables; the one of SQLite is in memory."""
     if request.param == "postgres":
-        yield emptied(request.getfixturevalue("postgres"))
+        yield postgres_server.emptied(request.getfixturevalue("postgres"))
         return
     database = Database("sqlite://")
     metadata.create_all(database.engine)
@@ -105,7 +97,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
 def shared_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """Like `database`, but threads do not take turns at it: SQLite is a file."""
     if request.param == "postgres":
-        yield emptied(request.getfixturevalue("postgres"))
+        yield postgres_server.emptied(request.getfixturevalue("postgres"))
         return
     database = Database(f"sqlite:///{tmp_path}/hibari.db")
     migrate(database)

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hibari.db import Database
+from hibari.db.schema import metadata
+
 # Quick, and safe enough for what is thrown away. No network at all.
 OPTIONS = {
     "listen_addresses": "",
@@ -58,3 +61,11 @@ def running(binaries: Path) -> Iterator[str]:
             run("pg_ctl", "stop", "--mode=immediate")
     finally:
         shutil.rmtree(folder)
+
+
+def emptied(database: Database) -> Database:
+    """The database, with no row in any table."""
+    with database.write() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+    return database

@@ -1,4 +1,4 @@
-"""One browser and one server for all tests of a worker, and a page that notices what must not happen."""
+"""One browser and one server for a file's tests, and a page that notices what must not happen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from server_process import Server, start
 WAIT_MS = 60_000  # for a hang, and not for a busy machine
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while Playwright runs, its event loop is in the way of other tests of the same process.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if chromium() is None:
         pytest.skip("chromium is not installed; scripts/need-chromium installs it")
@@ -23,7 +24,7 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with the test card that asks for no key."""
     server = start(tmp_path_factory.mktemp("studio") / "data")

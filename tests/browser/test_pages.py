@@ -72,7 +72,7 @@ def test_play_step_remix_and_find_the_way_back(page: Page, server: Server) -> No
     page.wait_for_url(f"**/videos/{source}")
     expect(page.get_by_role("heading", level=1)).to_have_text(MARKUP)
     assert page.locator('img[src="x"]').count() == 0
-    page.wait_for_function("document.querySelector('video').currentTime > 0.2")
+    until(lambda: page.evaluate("document.querySelector('video').currentTime > 0.2"))
     page.get_by_role("button", name="One frame forward").click()
     stopped = page.get_by_label("Frame", exact=True).input_value()
     page.get_by_role("button", name="One frame forward").click()

@@ -101,7 +101,7 @@ def test_list_delete_cancel_characters_models_health(own: Client, one: Video, tm
     assert [video.id for video in own.page(limit=2).videos] == [made[2].id, made[1].id]
     assert own.page(limit=1, after=made[1].id).videos[0].id == made[0].id
     assert [video.id for video in own.videos()][:3] == [video.id for video in reversed(made)]
-    assert own.cancel(made[0]).error is not None
+    own.cancel(made[0])  # ends at once, or, if it runs already, after its step
     with pytest.raises(VideoCancelled) as cancelled:
         own.wait(made[0])
     assert (cancelled.value.code, cancelled.value.video.id) == ("cancelled", made[0].id)

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from conftest import emptied
 from hibari.accounts import Accounts
 from hibari.backup import read_contents, restore_backup, write_backup
 from hibari.backup.archive import ROWS, Contents, Writer
@@ -22,6 +21,7 @@ from hibari.db import Database, migrate
 from hibari.db.migrate import revisions
 from hibari.jobs import Claims, Jobs, NewJob
 from hibari.media.storage import Storage
+from postgres_server import emptied
 
 
 def new_job(owner: str, prompt: str) -> NewJob:
