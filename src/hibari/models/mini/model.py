@@ -24,7 +24,7 @@ from hibari.models.plan import Plan, plan
 from hibari.models.protocol import Conditioning, Footprint
 
 TEXT_ENCODER_BYTES = 180_000_000  # half of it weights, half the library that runs them; measured
-DECODE_NUMBERS_PER_PIXEL = 56  # float32 numbers that live at once while a latent frame is decoded; with AVX-512
+DECODE_NUMBERS_PER_PIXEL = 56  # float32 numbers alive while a latent frame is decoded; with AVX-512
 PREVIEW_PX = 4  # pixels of the preview a latent cell, in each direction
 
 
