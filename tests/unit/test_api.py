@@ -266,6 +266,11 @@ def test_one_key_makes_one_video(client: TestClient, tmp_path: Path) -> None:
     assert send("k3", n=3).json()["hibari"]["variations"] == several
     assert len(set(several)) == 3
 
+    path = f"/v1/videos/{first['id']}/again"  # whatever makes a video reads the key alike
+    once, twice = (client.post(path, headers={"Idempotency-Key": "k 5"}).json() for _ in range(2))
+    assert once["id"] == twice["id"]
+    refused(client.post(path, headers={"Idempotency-Key": "k1"}), 409, "conflict")
+
     def send_file(content: bytes) -> Any:
         return client.post(
             "/v1/videos",

@@ -56,6 +56,12 @@ class Asker:
     idempotency_key: str | None
     fingerprint: str
 
+    def stored_key(self, index: int = 0) -> str | None:
+        """The idempotency key of the request's job number `index`: one key for one request, so its variations have keys
+        of their own made of it."""
+        key = self.idempotency_key
+        return None if key is None else hashlib.sha256(f"{index} {key}".encode()).hexdigest()
+
 
 def fingerprint(route: str, values: dict[str, Any], files: dict[str, str]) -> str:
     """What must be the same for the same idempotency key."""
@@ -164,7 +170,7 @@ def again(parts: Parts, asker: Asker, video_id: str) -> Created:
         keep_s=parts.settings.keep_s,
         sources=job.sources,
         remixed_from=job.remixed_from,
-        idempotency_key=asker.idempotency_key,
+        idempotency_key=asker.stored_key(),
         fingerprint=asker.fingerprint,
     )
     return parts.jobs.create(new)
@@ -260,7 +266,6 @@ def _create(
     created: list[Created] = []
     for index in range(asked.n):
         options = {**assignment.options, "seed": seed + index}
-        key = asker.idempotency_key
         new = NewJob(
             owner=asker.identity.account.id,
             key_id=asker.identity.key.id if asker.identity.key else None,
@@ -280,8 +285,7 @@ def _create(
             sources=sources,
             expected_bytes=expected_bytes,
             remixed_from=remixed_from,
-            # One key for one request: its variations have keys of their own made of it.
-            idempotency_key=None if key is None else hashlib.sha256(f"{index} {key}".encode()).hexdigest(),
+            idempotency_key=asker.stored_key(index),
             fingerprint=asker.fingerprint,
         )
         created.append(parts.jobs.create(new))
