@@ -14,7 +14,12 @@ class Terminated(BaseException):
     """A termination signal; a BaseException so that, like Ctrl-C, it passes everything but cleaning up."""
 
 
-_RAISES: dict[int, type[BaseException]] = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C. A class of its own, because CPython ends a `python -m` process by SIGINT, whatever exit code it asks for,
+    once a plain KeyboardInterrupt has passed through code that `exec` ran (a dataclass being defined, for one)."""
+
+
+_RAISES: dict[int, type[BaseException]] = {signal.SIGINT: Interrupted, signal.SIGTERM: Terminated}
 _wished: list[type[BaseException]] = []
 
 
