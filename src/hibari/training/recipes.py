@@ -63,6 +63,8 @@ class TransformerRecipe:
         shards_at_start, steps_per_shard, shards: step n may draw from the first shards_at_start + n / steps_per_shard
             shards, `shards` at most: training starts at once and fresh clips keep coming.
         captions: different captions a clip.
+        seed: of what each step draws; a run that goes on from earlier weights takes another than theirs, so as not to
+            hear the same lessons again.
         decays: of the weight averages that are kept.
     """
 
@@ -86,6 +88,7 @@ class TransformerRecipe:
     steps_per_shard: int
     shards: int
     captions: int
+    seed: int
     decays: tuple[float, ...]
 
 
@@ -150,9 +153,10 @@ def transformer_mini() -> TransformerRecipe:
         sigma_std=1.2,
         shard_clips=256,
         shards_at_start=24,
-        steps_per_shard=25,
-        shards=64,
+        steps_per_shard=40,
+        shards=96,
         captions=2,
+        seed=14,
         decays=(0.99, 0.997),
     )
 

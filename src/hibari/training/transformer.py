@@ -160,11 +160,11 @@ class TransformerTask:
 
     def loss(self, step: int) -> dict[str, float]:
         """See `run.Task`."""
-        rng = np.random.default_rng([13, step])
+        rng = np.random.default_rng([self.recipe.seed, step])
         latent, text, mask, covered, start = self.batch(step, rng)
         mask = mask & torch.from_numpy(rng.random((len(mask), 1)) >= self.recipe.caption_dropout)
         sigma_BF = self.levels(len(latent), latent.shape[2], start, rng)
-        noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(step))
+        noise = torch.from_numpy(rng.standard_normal(latent.shape, np.float32))
         whole = (latent, noise, sigma_BF, text, mask, covered)
         latent, noise, sigma_BF, text, mask, covered = (t[self._rows] for t in whole)
         start_B = torch.full((len(latent),), start)
