@@ -19,3 +19,20 @@ class ChannelNorm(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """[B, C, H, W] to the same shape."""
         return x_BCHW * torch.rsqrt(x_BCHW.square().mean(1, keepdim=True) + 1e-6) * self.gain
+
+
+def fused(module: nn.Module, *names: str) -> nn.Linear:
+    """One layer that gives side by side what linear layers of `module` give of the same input. They leave the module,
+    so that their weights are not in memory twice."""
+    layers: list[nn.Linear] = [getattr(module, name) for name in names]
+    weight = torch.cat([layer.weight for layer in layers])
+    biases: list[Tensor | None] = [layer.bias for layer in layers]
+    bias = torch.cat([each for each in biases if each is not None]) if biases[0] is not None else None
+    for name in names:
+        delattr(module, name)
+    with torch.device("meta"):
+        one = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    one.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        one.bias = nn.Parameter(bias, requires_grad=False)
+    return one

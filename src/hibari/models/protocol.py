@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from hibari.contracts import GenerationRequest, ModelSpec
+from hibari.models.parallel import Tokens
 from hibari.models.plan import Plan
 
 Conditioning = dict[str, Tensor]
@@ -105,4 +106,18 @@ class Model(Protocol):
 
     def release_text_encoder(self) -> None:
         """Free the text encoder; the next `encode_text` loads it again."""
+        ...
+
+
+@runtime_checkable
+class SplitsTokens(Protocol):
+    """A model that can compute a row of a forward pass in several processes, too."""
+
+    def split(self, tokens: Tokens) -> None:
+        """From now on `velocity`, called in each process with the same, has each compute its own tokens; all get the
+        whole outcome.
+
+        Raises:
+            InvalidRequest: the network's heads cannot be shared by so many.
+        """
         ...
