@@ -59,6 +59,25 @@ class Batch(NamedTuple):
     start: int
 
 
+class Lesson(NamedTuple):
+    """What the rows of one process are noised to, and the velocity that is wanted.
+
+    Attributes:
+        noisy, target: [B, C, F, H, W].
+        sigma_BF: noise levels, 0 for given frames.
+        text, mask, covered: as in `Batch`; the mask is empty where the caption was dropped.
+        start_B: as in `Batch`.
+    """
+
+    noisy: Tensor
+    target: Tensor
+    sigma_BF: Tensor
+    text: Tensor
+    mask: Tensor
+    covered: Tensor
+    start_B: Tensor
+
+
 class TransformerTask:
     """One step: noise a batch of latents, each clip at its own level, and regress the velocity."""
 
@@ -158,31 +177,57 @@ class TransformerTask:
                 row[-1] = level  # something must be left to ask for
         return sigma_BF
 
-    def loss(self, step: int) -> dict[str, float]:
-        """See `run.Task`."""
+    def lesson(self, step: int) -> Lesson:
+        """What this process learns from in step `step`: its share of the rows, noised."""
         rng = np.random.default_rng([self.recipe.seed, step])
         latent, text, mask, covered, start = self.batch(step, rng)
         mask = mask & torch.from_numpy(rng.random((len(mask), 1)) >= self.recipe.caption_dropout)
         sigma_BF = self.levels(len(latent), latent.shape[2], start, rng)
         noise = torch.from_numpy(rng.standard_normal(latent.shape, np.float32))
-        whole = (latent, noise, sigma_BF, text, mask, covered)
-        latent, noise, sigma_BF, text, mask, covered = (t[self._rows] for t in whole)
-        start_B = torch.full((len(latent),), start)
-        noisy = interpolate(latent, noise, sigma_BF)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16):
-            velocity = self.network(noisy, sigma_BF, text, mask, start_B).float()
+        whole = (
+            interpolate(latent, noise, sigma_BF),
+            velocity_target(latent, noise),
+            sigma_BF,
+            text,
+            mask,
+            covered,
+        )
+        noisy, target, sigma_BF, text, mask, covered = (t[self._rows] for t in whole)
+        return Lesson(noisy, target, sigma_BF, text, mask, covered, torch.full((len(noisy),), start))
+
+    def answer(self, lesson: Lesson) -> Tensor:
+        """The network's velocity."""
+        with self.precision():
+            return self.network(
+                lesson.noisy, lesson.sigma_BF, lesson.text, lesson.mask, lesson.start_B
+            ).float()
+
+    def precision(self) -> torch.autocast:
+        """What forward passes are made in."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16)
+
+    def backward(self, velocity: Tensor, target: Tensor, lesson: Lesson) -> dict[str, float]:
+        """Leave the gradients of the velocity's weighted squared error; the figures for the log."""
+        sigma_BF = lesson.sigma_BF
         asked = (sigma_BF > 0)[:, None, :, None, None]
         # The network's own answer is x0, and the velocity's error is that of x0 over sigma: unbounded weight on levels
         # at which nothing is left to decide.
         weight = (sigma_BF / sigma_BF.clamp(min=self.recipe.sigma_floor))[:, None, :, None, None]
-        error = ((velocity - velocity_target(latent, noise)) * weight).square()
+        error = ((velocity - target) * weight).square()
         # A weight that the network cannot know shifts its answer towards the figure. So it fades where noise hides the
         # figure's place, and is full below a level of one half.
-        figure = self.recipe.figure_weight * covered * (2 * (1 - sigma_BF)).clamp(max=1)[..., None, None]
+        figure = (
+            self.recipe.figure_weight * lesson.covered * (2 * (1 - sigma_BF)).clamp(max=1)[..., None, None]
+        )
         share = (asked * (1 + figure[:, None])).expand_as(error)
         loss = (error * share).sum() / share.sum()
         loss.backward()
         return {"loss": loss.item()}
+
+    def loss(self, step: int) -> dict[str, float]:
+        """See `run.Task`."""
+        lesson = self.lesson(step)
+        return self.backward(self.answer(lesson), lesson.target, lesson)
 
     @cached_property
     def _looking(self) -> tuple[Autoencoder, Tensor, Tensor]:
@@ -196,7 +241,18 @@ class TransformerTask:
     def sheet(self) -> np.ndarray:
         """Twelve prompts, five frames of each."""
         autoencoder, text, mask = self._looking
+        channels = self.network.config.latent_channels
         count = len(SHEET_PROMPTS)
+        noise = torch.randn(count, channels, 9, 8, 8, generator=torch.Generator().manual_seed(0))
+        with averaged(self.network, self.average, 0):
+            latent = self.sampled(noise, text, mask)
+        clips = np.concatenate([to_pixels(autoencoder.decode(one[None])) for one in latent])
+        rows = [np.concatenate([clip[k] for k in (0, 8, 16, 24, 32)], 1) for clip in clips]
+        return np.concatenate([np.concatenate(rows[: count // 2]), np.concatenate(rows[count // 2 :])], 1)
+
+    def sampled(self, noise: Tensor, text: Tensor, mask: Tensor) -> Tensor:
+        """Latents of the sheet out of noise; the last of the texts is the empty prompt."""
+        count = len(noise)
         start = torch.zeros(2 * count, dtype=torch.long)
         both = torch.cat([torch.arange(count), torch.full((count,), count)])
 
@@ -206,13 +262,7 @@ class TransformerTask:
             )
             return guide(out[:count], out[count:], 3.0)
 
-        channels = self.network.config.latent_channels
-        noise = torch.randn(count, channels, 9, 8, 8, generator=torch.Generator().manual_seed(0))
-        with averaged(self.network, self.average, 0):
-            latent = sample(velocity, noise, schedule(16, 1.0))
-        clips = np.concatenate([to_pixels(autoencoder.decode(one[None])) for one in latent])
-        rows = [np.concatenate([clip[k] for k in (0, 8, 16, 24, 32)], 1) for clip in clips]
-        return np.concatenate([np.concatenate(rows[: count // 2]), np.concatenate(rows[count // 2 :])], 1)
+        return sample(velocity, noise, schedule(16, 1.0))
 
 
 def train(
@@ -226,11 +276,13 @@ def train(
     processes: int = 1,
     start_from: Path | None = None,
     bfloat16: bool = False,
+    task: type[TransformerTask] = TransformerTask,
 ) -> Path:
     """Fit a transformer in `folder` on the latents of the `autoencoder` file, going on from what is there.
 
     Args:
         start_from: a weights file whose transformer a new run begins with; the run's `start.json` says which.
+        task: what a step is; `distil.DistilTask` for a recipe of its own.
         bfloat16: matrix products in bfloat16: a gain where the processor has instructions for it, and only there.
 
     Returns:
@@ -244,7 +296,7 @@ def train(
         _started(recipe, start_from)  # refused here, before any process starts
         record_start(folder, start_from)
     work = partial(
-        _work, recipe, folder, autoencoder, budget,
+        _work, task, recipe, folder, autoencoder, budget,
         workers=workers, sheet_every_s=sheet_every_s, start_from=start_from, bfloat16=bfloat16,
     )  # fmt: skip
     share_out(work, processes)
@@ -252,6 +304,7 @@ def train(
 
 
 def _work(
+    kind: type[TransformerTask],
     recipe: TransformerRecipe,
     folder: Path,
     autoencoder: Path,
@@ -265,7 +318,7 @@ def _work(
 ) -> None:
     torch.manual_seed(0)
     network = _started(recipe, start_from)
-    task = TransformerTask(
+    task = kind(
         recipe, network, autoencoder, folder / "shards", workers=workers, share=share, bfloat16=bfloat16
     )
     fit(task, folder, budget, recipe, sheet_every_s=sheet_every_s)
