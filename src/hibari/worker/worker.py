@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Collection
 from functools import partial
@@ -32,6 +31,7 @@ from hibari.worker.heart import Heart
 from hibari.worker.held import CHECKPOINTS, CLIP, PREVIEWS, SOURCES, Held, tidy
 from hibari.worker.housekeeping import Housekeeping
 from hibari.worker.output import Aborted, Output
+from hibari.worker.scratch import Scratch
 from hibari.worker.wishes import wish_of
 
 logger = logging.getLogger(__name__)
@@ -81,10 +81,10 @@ class Worker:
         self._max_jobs = max_jobs
         self._checkpoint_every_s = checkpoint_every_s
         self._claims = Claims(database, self.name, policy=policy)
-        self._scratch = Path(tempfile.mkdtemp(prefix="hibari-worker-"))
+        self._scratch = Scratch()
         self._engine = Engine(
             self._model,
-            checkpoints=self._scratch,
+            checkpoints=self._scratch.folder,
             checkpoint_every_s=checkpoint_every_s,
             memory_bytes=memory_bytes,
             text_cache=text_cache,
@@ -122,7 +122,7 @@ class Worker:
             self._give_back()
             self._housekeeping.stop()
             self._heart.stop()
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch.remove()
             logger.info("worker %s has stopped", self.name)
 
     def _all_held(self) -> list[Held]:
@@ -150,7 +150,7 @@ class Worker:
     def _begin(self, claim: Claim) -> None:
         """From a claim to a generation in the engine."""
         id_ = f"{claim.job.id}-{claim.attempt}"
-        held = Held(claim, id_, self._scratch / id_, reported_s=monotonic())
+        held = Held(claim, id_, self._scratch.folder / id_, reported_s=monotonic())
         with self._lock:
             self._held[id_] = held
         logger.info("job %s attempt %d begins", claim.job.id, claim.attempt)
@@ -209,7 +209,7 @@ class Worker:
 
     def _file(self, held: Held) -> Path:
         """The engine's checkpoint of a job."""
-        return self._scratch / f"{held.id}{SUFFIX}"
+        return self._scratch.folder / f"{held.id}{SUFFIX}"
 
     # ------------------------------------------------------------ what the engine says
 
