@@ -1,22 +1,23 @@
 """The table of models: a name, what the outside may know of it, and where its loader is; and the table of families
-whose published folders can be used as a model.
+whose published checkpoints can be used as a model.
 
-Reading the tables loads nothing. `load` imports the one family that was asked for. What a folder holds is decided by
-the class that its `model_index.json` (or a transformer's own `config.json`) names, and by nothing in its path.
+Reading the tables loads nothing. `load` imports the one family that was asked for. What a checkpoint holds is decided
+by the class that its `model_index.json` (or a transformer's own `config.json`, or a single file's metadata) names, or
+by the files of a layout that names none; and by nothing in its path.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from hibari.contracts import ModelSpec, UnknownModel, WeightsError
+from hibari.contracts import InvalidRequest, ModelSpec, UnknownModel, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -34,16 +35,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Models that are used from their published folders, as `--model FOLDER`.
+    """Models that are used as they were published, with `--model PATH`.
 
     Attributes:
         name: for people.
         summary: one line for a list of models.
-        classes: of pipelines, as `model_index.json` has them; or of transformers, as their `config.json` has them,
-            where what is published has no such index.
-        package: has `spec:read`, called as `read(folder, name)` and free of torch, and `load:load`, called as
-            `load(spec, folder, device=...)`.
-        needs: what must be there besides the folder.
+        classes: of pipelines, as `model_index.json` has them; or of transformers, as their `config.json` or a single
+            file's metadata has them, where what is published has no such index.
+        package: has `spec:read`, called as `read(path, name)` and free of torch, and `load:load`, called as
+            `load(spec, path, device=...)`.
+        needs: what must be there.
+        files: of a layout in which no file names a class.
     """
 
     name: str
@@ -51,18 +53,20 @@ class Family:
     classes: tuple[str, ...]
     package: str
     needs: str
+    files: tuple[str, ...] = ()
 
 
 INDEX = "model_index.json"
 _FOLDER = "hibari[models] and the published folder in the layout of diffusers"
+_HEADER_BYTES = 100_000_000  # the most that safetensors itself takes
 
 FAMILIES = (
     Family(
         name="LTX-Video",
         summary="2B and 13B, 0.9.0 to 0.9.8: text, picture and clip to video",
-        classes=("LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline"),
+        classes=("LTXPipeline", "LTXImageToVideoPipeline", "LTXConditionPipeline", "Transformer3DModel"),
         package="hibari.models.ltx_video",
-        needs=_FOLDER,
+        needs=f"{_FOLDER}, or the single file",
     ),
     Family(
         name="CogVideoX",
@@ -76,7 +80,8 @@ FAMILIES = (
         summary="text to video",
         classes=("MochiPipeline",),
         package="hibari.models.mochi",
-        needs=_FOLDER,
+        needs=f"{_FOLDER}, or in that of its authors",
+        files=("dit.safetensors", "encoder.safetensors", "decoder.safetensors"),
     ),
     Family(
         name="Pyramid Flow",
@@ -152,35 +157,63 @@ def spec(name: str) -> ModelSpec:
 
 
 def find(name: str) -> ModelSpec:
-    """As `spec`, and of a checkpoint folder, whose path is then the spec's name. For what a machine's owner says, and
-    not for what comes over the network.
+    """As `spec`, and of a checkpoint at a path, whose last part is then the spec's name: no recipe should tell where
+    on a machine it is. For what a machine's owner says, and not for what comes over the network.
 
     Raises:
-        UnknownModel: as `spec`, or the folder is of no known family.
-        WeightsError: what the folder says of itself is missing or contradicts the family.
+        UnknownModel: as `spec`, or the checkpoint is of no known family.
+        WeightsError: what it says of itself is missing or contradicts the family.
     """
-    folder = _folder(name)
-    if folder is None:
+    path = _path(name)
+    if path is None:
         return spec(name)
-    module = import_module(f"{_family(folder).package}.spec")
-    found: ModelSpec = module.read(folder, str(folder))
+    module = import_module(f"{_family(path).package}.spec")
+    found: ModelSpec = module.read(path, path.name if path.name not in MODELS else f"{path.name} (published)")
     return found
 
 
-def load(name: str, *, device: torch.device) -> Model:
-    """The model itself, with its weights, on `device`: a name of the table, or a folder as in `find`. Imports torch.
+def load(name: str, *, device: torch.device, quantise: str = "") -> Model:
+    """The model itself, with its weights, on `device`: a name of the table, or a path as in `find`. Imports torch.
+
+    Args:
+        quantise: "int8" or "fp8" for the weights of a published model's transformer.
 
     Raises:
         UnknownModel: as `find`.
+        InvalidRequest: the model's weights cannot be quantised.
         WeightsError: its weights are missing or damaged.
         MissingPart: a package that it needs is not installed.
     """
-    folder = _folder(name)
-    if folder is not None:
-        return import_module(f"{_family(folder).package}.load").load(find(name), folder, device=device)
+    path = _path(name)
+    if path is not None:
+        found = find(name)
+        if quantise:
+            found = replace(found, quantised=quantise, software=(*found.software, "torchao"))
+        return import_module(f"{_family(path).package}.load").load(found, path, device=device)
     entry = _entry(name)
+    if quantise:
+        raise InvalidRequest(f"the weights of {name} are small, and are not quantised", field="quantise")
     module, function = entry.loader.split(":")
     return getattr(import_module(module), function)(entry.spec, device=device)
+
+
+def header(path: Path) -> dict[str, Any]:
+    """What a safetensors file says of its tensors, by their names: `dtype`, `shape`; and `__metadata__`.
+
+    Raises:
+        WeightsError: it is missing, or is none.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > _HEADER_BYTES:
+                raise ValueError("its header is too long")
+            said: Any = json.loads(file.read(length))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path} cannot be read as safetensors: {error}") from error
+    if not isinstance(said, dict):
+        raise WeightsError(f"{path} cannot be read as safetensors: its header is no object")
+    return cast("dict[str, Any]", said)
 
 
 def _entry(name: str) -> Entry:
@@ -194,27 +227,37 @@ def _entry(name: str) -> Entry:
         ) from None
 
 
-def _folder(name: str) -> Path | None:
-    """The folder that is meant, absolute; None for a name of the table."""
+def _path(name: str) -> Path | None:
+    """The folder or the file that is meant, absolute; None for a name of the table."""
     if name in MODELS:
         return None
     path = Path(name).expanduser()
-    return path.resolve() if path.is_dir() else None
+    return path.absolute() if path.exists() else None  # links have the name, what they lead to may not
 
 
-def _family(folder: Path) -> Family:
+def _family(path: Path) -> Family:
+    for family in FAMILIES:
+        if (
+            family.files
+            and not (path / INDEX).exists()
+            and all((path / name).is_file() for name in family.files)
+        ):
+            return family
     try:
-        said_in = folder / INDEX if (folder / INDEX).exists() else folder / "config.json"
-        index: Any = json.loads(said_in.read_bytes())
-        said = str(index["_class_name"])
+        if path.is_file():
+            config: Any = json.loads(header(path)["__metadata__"]["config"])
+            said = str(config["transformer"]["_class_name"])
+        else:
+            said_in = path / INDEX if (path / INDEX).exists() else path / "config.json"
+            said = str(json.loads(said_in.read_bytes())["_class_name"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
-            f"{folder} is no checkpoint folder in the layout of diffusers: no pipeline's class can be read from its "
+            f"{path} does not say in its metadata what model it is of; of other files, name the folder"
+            if path.is_file()
+            else f"{path} is no checkpoint folder in the layout of diffusers: no pipeline's class can be read from its "
             f"{INDEX}"
         ) from error
     known = {name: family for family in FAMILIES for name in family.classes}
     if said not in known:
-        raise UnknownModel(
-            f"{folder} holds a {said}; folders can be used of {', '.join(known)}", field="model"
-        )
+        raise UnknownModel(f"{path} holds a {said}; known are {', '.join(known)}", field="model")
     return known[said]

@@ -149,6 +149,8 @@ class ModelSpec:
             starts from noise, and the network is shown the given ones beside it.
         latent_step: a clip has 1 latent frame and a multiple of so many.
         lead_frames: latent frames that are made in front of those and not shown.
+        quantised: what its weights were turned into, "int8" or "fp8"; "" is nothing.
+        software: packages whose versions a recipe should tell, besides Hibari's own.
     """
 
     name: str
@@ -174,6 +176,8 @@ class ModelSpec:
     given: Literal["clean", "beside"] = "clean"
     latent_step: int = 1
     lead_frames: int = 0
+    quantised: str = ""
+    software: tuple[str, ...] = ()
 
     def latent_frames(self, frames: int) -> int:
         """Latent frames that hold at least `frames` pixel frames, with those that lead."""

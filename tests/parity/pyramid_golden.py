@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from hibari.models.pyramid_flow.weights import NETWORKS, fill
+from hibari.models.pyramid_flow.weights import NETWORKS, key_of
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -45,7 +45,10 @@ def golden(name: str) -> Golden:
     }
     config = json.loads(metadata["config"])
     network: nn.Module = NETWORKS[config["_class_name"]](config, str(path))
-    fill(network, weights, str(path))
+    take = key_of(config["_class_name"])
+    state = {name: weights.pop(take(name).key) for name in network.state_dict()}
+    assert not weights, f"{path} has more than its network: {list(weights)}"
+    network.load_state_dict(state, assign=True)
     rest = {key: value for key, value in tensors.items() if not key.startswith(prefix)}
     settings = json.loads(metadata["settings"]) | {"class_name": config["_class_name"]}
     return Golden(network.eval().requires_grad_(False), rest, settings)

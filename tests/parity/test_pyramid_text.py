@@ -7,7 +7,7 @@ import torch
 from pyramid_text import clip_class, write_text_encoders
 
 from hibari.contracts import WeightsError
-from hibari.models.pyramid_flow.text import TextEncoder
+from hibari.models.pyramid_flow.text import Reader
 from hibari.models.pyramid_flow.variants import MINIFLUX, SD3, VIDEO
 
 CPU = {"dtype": torch.float32, "device": torch.device("cpu")}
@@ -24,7 +24,7 @@ def folder(variant, tmp_path_factory):
 
 
 def test_words_are_read_with_their_mask_and_clips_stand_in_a_row(folder, variant):
-    reading = TextEncoder(folder, variant, **CPU)(["ab", "abcdefgh", ""])
+    reading = Reader(folder, variant, **CPU)(["ab", "abcdefgh", ""])
     assert reading.text.shape == (3, 128, 8)
     lengths = reading.mask.sum(1).tolist()
     assert lengths[0] < lengths[1]
@@ -39,15 +39,15 @@ def test_words_are_read_with_their_mask_and_clips_stand_in_a_row(folder, variant
 
 
 def test_a_prompt_is_read_alike_in_any_company(folder, variant):
-    encoder = TextEncoder(folder, variant, **CPU)
+    encoder = Reader(folder, variant, **CPU)
     alone, together = encoder(["ab"]), encoder(["ab", "abcdefgh"])
     for one, two in zip(alone, together, strict=True):
         torch.testing.assert_close(one, two[:1])
 
 
 def test_a_missing_encoder_is_named(folder, variant, tmp_path):
-    with pytest.raises(WeightsError, match="text_encoder and its tokenizer"):
-        TextEncoder(tmp_path, variant, **CPU)
+    with pytest.raises(WeightsError, match="text_encoder has no weights"):
+        Reader(tmp_path, variant, **CPU)
 
 
 def test_the_first_frame_has_a_scale_of_its_own(variant):

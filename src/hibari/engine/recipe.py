@@ -15,8 +15,12 @@ from hibari.models.protocol import Model
 
 def recipe_of(request: GenerationRequest, model: Model, extra: Mapping[str, object]) -> Recipe:
     """The recipe of a clip that `model` made of `request`."""
+    quantised = {"quantised": model.spec.quantised} if model.spec.quantised else {}
     return Recipe(
-        request=request, weights_sha256=model.weights_sha256, versions=versions(), extra=dict(extra)
+        request=request,
+        weights_sha256=model.weights_sha256,
+        versions={**versions(), **{name: metadata.version(name) for name in model.spec.software}},
+        extra={**extra, **quantised},
     )
 
 

@@ -4,46 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hibari.contracts import GenerationRequest, InvalidRequest, ModelSpec
-from hibari.models.checkpoint import Part, dtype_for
+from hibari.models.checkpoint import Part
 from hibari.models.cogvideox.positions import rotary
 from hibari.models.cogvideox.schedule import Levels
-from hibari.models.folder import fingerprint, read_json
+from hibari.models.folder import Checkpoint
 from hibari.models.pixels import frames_of, pixels_of, preview_map
 from hibari.models.plan import Plan, plan
 from hibari.models.protocol import Conditioning, Footprint
-from hibari.models.t5 import T5
+from hibari.models.published import Published
+from hibari.models.text_encoder import T5
 
 CHUNK = 2  # latent frames that are decoded together: the group norms mix them, so it belongs to the result
 OFFSET = 2.0  # what the networks of 1.5 that are shown a picture are told besides the timestep
 ROW_WIDTHS = 24  # numbers a token that live at once in a block, in widths of the network; an estimate
 
 
-class CogVideoX:
+class CogVideoX(Published):
     """`models.protocol.Model` of a folder with CogVideoXPipeline, CogVideoXVideoToVideoPipeline or
     CogVideoXImageToVideoPipeline."""
 
-    def __init__(self, spec: ModelSpec, folder: Path, *, device: torch.device) -> None:
-        """Check the folder. See `load.load`."""
-        self.spec, self.device, self.dtype = spec, device, dtype_for(device)
+    def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, *, device: torch.device) -> None:
+        """Check the checkpoint. See `load.load`."""
+        self._open(spec, checkpoint.paths, device)
         self._transformer = Part(
-            folder / "transformer",
+            checkpoint.transformer,
             "CogVideoXTransformer3DModel",
             device=device,
             dtype=self.dtype,
             fill=_fill_positions,
+            quantise=spec.quantised,
         )
-        self._autoencoder = Part(folder / "vae", "AutoencoderKLCogVideoX", device=device, dtype=self.dtype)
-        self._text = T5(folder, device=device, dtype=self.dtype)
-        self._levels = Levels(read_json(folder / "scheduler" / "scheduler_config.json"))
+        self._autoencoder = Part(
+            checkpoint.autoencoder, "AutoencoderKLCogVideoX", device=device, dtype=self.dtype
+        )
+        self._text = T5(checkpoint.text, device=device, dtype=self.dtype)
+        self._levels = Levels(checkpoint.scheduler)
         self._rotary: tuple[tuple[int, ...], tuple[Tensor, Tensor]] | None = None
-        self.weights_sha256: str | None = fingerprint(folder)
 
     def plan(
         self, request: GenerationRequest, given_F: tuple[bool, ...] = (), *, changes: bool = False
@@ -143,27 +145,19 @@ class CogVideoX:
         return preview_map(decode, self.spec.latent_channels, device=self.device, dtype=self.dtype)
 
     def footprint(self, frames: int, height: int, width: int) -> Footprint:
-        """Counted from the sizes of the networks, not measured: no GPU was at hand."""
+        """See the protocol."""
         config = self._transformer.config
         token = config.get("num_attention_heads", 30) * config.get("attention_head_dim", 64)
         depth = config.get("patch_size_t") or 1
         tokens = frames // depth * height * width // config.get("patch_size", 2) ** 2
         fine = self._autoencoder.config.get("block_out_channels", (128,))[0]
         pixels = (CHUNK + 1) * self.spec.time_factor * height * width * self.spec.space_factor**2
-        return Footprint(
-            weights=self._transformer.nbytes + self._autoencoder.nbytes,
-            text_encoder=self._text_bytes,
-            row=self.dtype.itemsize * (tokens + config.get("max_text_seq_length", 226)) * token * ROW_WIDTHS,
-            decode=self.dtype.itemsize * 4 * fine * pixels,
-        )
+        tokens += config.get("max_text_seq_length", 226)
+        return self._footprint(row=tokens * token * ROW_WIDTHS, decode=4 * fine * pixels)
 
-    def release_text_encoder(self) -> None:
-        """See the protocol."""
-        self._text.release()
-
-    @cached_property
-    def _text_bytes(self) -> int:
-        return self._text.nbytes
+    @property
+    def _text_encoders(self) -> tuple[T5, ...]:
+        return (self._text,)
 
     def _places(self, *shape: int) -> tuple[Tensor, Tensor] | None:
         """Rotary tables of a latent's F, H and W, kept for the next step; None for networks that add positions."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hibari.contracts import ModelSpec
-from hibari.models.folder import read_json
+from hibari.models import folder as folders
 
 
 def read(folder: Path, name: str) -> ModelSpec:
@@ -15,9 +15,9 @@ def read(folder: Path, name: str) -> ModelSpec:
     Raises:
         WeightsError: a configuration is missing.
     """
-    transformer = read_json(folder / "transformer" / "config.json")
-    vae = read_json(folder / "vae" / "config.json")
-    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+    checkpoint = folders.read(folder)
+    transformer, vae = checkpoint.transformer.config, checkpoint.autoencoder.config
+    scheduler = checkpoint.scheduler
     channels = transformer.get("out_channels") or 16
     pictured = transformer.get("in_channels", 16) == 2 * channels
     later = transformer.get("patch_size_t") is not None
@@ -47,6 +47,7 @@ def read(folder: Path, name: str) -> ModelSpec:
         weights=folder.name,
         size_step=0 if fixed else space * transformer.get("patch_size", 2),
         noise="frames-first",
+        software=("diffusers", "transformers"),
         default_sampler="dpm" if scheduler.get("_class_name") == "CogVideoXDPMScheduler" else "euler",
         given="beside" if pictured else "clean",
         latent_step=2,  # the autoencoder decodes two latent frames at a time, and the first with them

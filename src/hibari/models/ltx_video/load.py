@@ -7,14 +7,15 @@ from pathlib import Path
 import torch
 
 from hibari.contracts import ModelSpec
+from hibari.models.ltx_video import layout
 from hibari.models.ltx_video.model import LtxVideo
 
 
-def load(spec: ModelSpec, folder: Path, *, device: torch.device) -> LtxVideo:
-    """The model of a folder. Its weights are checked now, and read when they are first used.
+def load(spec: ModelSpec, path: Path, *, device: torch.device) -> LtxVideo:
+    """The published model. Its weights are checked now, and read when they are first used.
 
     Raises:
-        MissingPart: diffusers is not installed.
+        MissingPart: diffusers, or what quantises, is not installed.
         WeightsError: a file is missing, damaged or does not fit.
     """
-    return LtxVideo(spec, folder, device=device)
+    return LtxVideo(spec, layout.read(path), device=device)

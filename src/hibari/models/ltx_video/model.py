@@ -9,40 +9,48 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from math import isfinite
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from hibari.contracts import GenerationRequest, InvalidRequest, ModelSpec
 from hibari.diffusion.noise import draw, generator_at
-from hibari.models.checkpoint import Part, dtype_for
-from hibari.models.folder import fingerprint, read_json
+from hibari.models.checkpoint import Part
+from hibari.models.folder import Checkpoint
 from hibari.models.ltx_video.schedule import sigmas_of
 from hibari.models.pixels import chunks_of, pixels_of, preview_map
 from hibari.models.plan import Plan, plan
 from hibari.models.protocol import Conditioning, Footprint
-from hibari.models.t5 import T5
+from hibari.models.published import Published
+from hibari.models.text_encoder import T5
 
 TEXT_TOKENS, LATER_TEXT_TOKENS = 128, 256
 DECODE_TIMESTEP, DECODE_NOISE = 0.05, 0.025  # as published for the decoders that take them (0.9.1 and later)
 ROW_WIDTHS = 20  # numbers a token that live at once in a block, in widths of the network; an estimate
 
 
-class LtxVideo:
+class LtxVideo(Published):
     """`models.protocol.Model` of a folder with LTXPipeline, LTXImageToVideoPipeline or LTXConditionPipeline."""
 
-    def __init__(self, spec: ModelSpec, folder: Path, *, device: torch.device) -> None:
-        """Check the folder. See `load.load`."""
-        self.spec, self.device, self.dtype = spec, device, dtype_for(device)
+    def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, *, device: torch.device) -> None:
+        """Check the checkpoint. See `load.load`."""
+        self._open(spec, checkpoint.paths, device)
         self._transformer = Part(
-            folder / "transformer", "LTXVideoTransformer3DModel", device=device, dtype=self.dtype
+            checkpoint.transformer,
+            "LTXVideoTransformer3DModel",
+            device=device,
+            dtype=self.dtype,
+            quantise=spec.quantised,
         )
-        self._autoencoder = Part(folder / "vae", "AutoencoderKLLTXVideo", device=device, dtype=self.dtype)
-        self._text = T5(folder, device=device, dtype=self.dtype)
-        self._scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
-        self._later = read_json(folder / "model_index.json")["_class_name"] == "LTXConditionPipeline"
-        self.weights_sha256: str | None = fingerprint(folder)
+        self._autoencoder = Part(
+            checkpoint.autoencoder, "AutoencoderKLLTXVideo", device=device, dtype=self.dtype
+        )
+        self._text = T5(checkpoint.text, device=device, dtype=self.dtype)
+        self._scheduler = checkpoint.scheduler
+        self._later = checkpoint.index["_class_name"] == "LTXConditionPipeline"
+        self._quadratic = checkpoint.index.get(
+            "quadratic", self._later
+        )  # diffusers has it by the class alone
 
     def plan(
         self, request: GenerationRequest, given_F: tuple[bool, ...] = (), *, changes: bool = False
@@ -54,7 +62,7 @@ class LtxVideo:
         """
         cells = request.native_height * request.native_width // self.spec.space_factor**2
         frames = min(self.spec.latent_frames(request.native_frames), self.spec.window_frames)
-        sigmas = sigmas_of(self._scheduler, request.steps, frames * cells, quadratic=self._later)
+        sigmas = sigmas_of(self._scheduler, request.steps, frames * cells, quadratic=self._quadratic)
         if not all(map(isfinite, sigmas)):
             raise InvalidRequest(
                 f"steps is {request.steps}; this model's noise levels need at least 2", field="steps"
@@ -126,7 +134,7 @@ class LtxVideo:
         return preview_map(decode, self.spec.latent_channels, device=self.device, dtype=self.dtype)
 
     def footprint(self, frames: int, height: int, width: int) -> Footprint:
-        """Counted from the sizes of the networks, not measured: no GPU was at hand."""
+        """See the protocol."""
         config = self._transformer.config
         token = config.get("num_attention_heads", 32) * config.get("attention_head_dim", 64)
         tokens = frames * height * width
@@ -135,20 +143,11 @@ class LtxVideo:
         cells = (
             tokens * self.spec.time_factor * (self.spec.space_factor // autoencoder.get("patch_size", 4)) ** 2
         )
-        return Footprint(
-            weights=self._transformer.nbytes + self._autoencoder.nbytes,
-            text_encoder=self._text_bytes,
-            row=self.dtype.itemsize * tokens * token * ROW_WIDTHS,
-            decode=self.dtype.itemsize * 4 * fine * cells,
-        )
+        return self._footprint(row=tokens * token * ROW_WIDTHS, decode=4 * fine * cells)
 
-    def release_text_encoder(self) -> None:
-        """See the protocol."""
-        self._text.release()
-
-    @cached_property
-    def _text_bytes(self) -> int:
-        return self._text.nbytes
+    @property
+    def _text_encoders(self) -> tuple[T5, ...]:
+        return (self._text,)
 
     def _places(self, batch: int, frames: int, height: int, width: int) -> dict[str, object]:
         """Where tokens are, in seconds and px. The later pipelines count a latent frame's time from the first of its

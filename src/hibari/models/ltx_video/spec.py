@@ -5,24 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from hibari.contracts import ModelSpec, WeightsError
-from hibari.models.folder import read_json
+from hibari.models.ltx_video import layout
 
 FPS = 25
 WINDOW_FRAMES = 33  # latent frames: 257 pixel frames, the most it was trained on
 
 
-def read(folder: Path, name: str) -> ModelSpec:
-    """The spec of the model in a folder.
+def read(path: Path, name: str) -> ModelSpec:
+    """The spec of the model in a folder or a file.
 
     Raises:
         WeightsError: a configuration is missing, or of a network that this family does not have.
     """
-    transformer = read_json(folder / "transformer" / "config.json")
-    vae = read_json(folder / "vae" / "config.json")
+    checkpoint = layout.read(path)
+    transformer, vae = checkpoint.transformer.config, checkpoint.autoencoder.config
     for setting in ("patch_size", "patch_size_t"):
         if (value := transformer.get(setting, 1)) != 1:
             raise WeightsError(
-                f"{folder / 'transformer'} has {setting} {value}; the transformers of LTX-Video have 1"
+                f"{checkpoint.transformer.where} has {setting} {value}; the transformers of LTX-Video have 1"
             )
     halvings = sum(vae.get("spatio_temporal_scaling", (True, True, True, False)))
     space = vae.get("spatial_compression_ratio") or vae.get("patch_size", 4) * 2**halvings
@@ -30,7 +30,7 @@ def read(folder: Path, name: str) -> ModelSpec:
     most = 1 + time * (WINDOW_FRAMES - 1)
     return ModelSpec(
         name=name,
-        summary=f"LTX-Video from {folder.name}: text, picture and clip to video",
+        summary=f"LTX-Video from {path.name}: text, picture and clip to video",
         sizes=((704, 512), (512, 704), (512, 512), (1216, 704), (704, 1216)),
         fps=FPS,
         time_factor=time,
@@ -45,7 +45,8 @@ def read(folder: Path, name: str) -> ModelSpec:
         guidance_interval=(0.0, 1.0),
         sigma_shift=1.0,
         licence="as published with the folder",
-        weights=folder.name,
+        weights=path.name,
         size_step=space,
         noise="channels-first",
+        software=("diffusers", "transformers"),
     )

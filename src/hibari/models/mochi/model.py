@@ -4,46 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from hibari.contracts import GenerationRequest, InvalidRequest, ModelSpec, WeightsError
 from hibari.diffusion.schedule import linear_quadratic
-from hibari.models.checkpoint import Part, dtype_for
-from hibari.models.folder import fingerprint, read_json
+from hibari.models.checkpoint import Part
+from hibari.models.folder import Checkpoint
 from hibari.models.mochi.streaming import make_streaming, stream
 from hibari.models.pixels import frames_of, pixels_of, preview_map
 from hibari.models.plan import Plan, plan
 from hibari.models.protocol import Conditioning, Footprint
-from hibari.models.t5 import T5
+from hibari.models.published import Published
+from hibari.models.text_encoder import T5
 
 TEXT_TOKENS = 256
 CHUNK = 1  # latent frames that are decoded together: any number gives the same, one takes the least memory
 ROW_WIDTHS = 24  # numbers a token that live at once in a block, in widths of the network; an estimate
 
 
-class Mochi:
+class Mochi(Published):
     """`models.protocol.Model` of a folder with MochiPipeline."""
 
-    def __init__(self, spec: ModelSpec, folder: Path, *, device: torch.device) -> None:
-        """Check the folder. See `load.load`."""
-        self.spec, self.device, self.dtype = spec, device, dtype_for(device)
+    def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, *, device: torch.device) -> None:
+        """Check the checkpoint. See `load.load`."""
+        self._open(spec, checkpoint.paths, device)
         self._transformer = Part(
-            folder / "transformer", "MochiTransformer3DModel", device=device, dtype=self.dtype
+            checkpoint.transformer,
+            "MochiTransformer3DModel",
+            device=device,
+            dtype=self.dtype,
+            quantise=spec.quantised,
         )
         self._autoencoder = Part(
-            folder / "vae", "AutoencoderKLMochi", device=device, dtype=self.dtype, fill=make_streaming
+            checkpoint.autoencoder, "AutoencoderKLMochi", device=device, dtype=self.dtype, fill=make_streaming
         )
-        self._text = T5(folder, device=device, dtype=self.dtype)
-        scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+        self._text = T5(checkpoint.text, device=device, dtype=self.dtype)
+        scheduler = checkpoint.scheduler
         for setting, wanted in (("shift", 1.0), ("use_dynamic_shifting", False)):
             if (said := scheduler.get(setting, wanted)) != wanted:
                 raise WeightsError(f"the scheduler's {setting} is {said!r}; that of Mochi 1 is {wanted!r}")
-        index = read_json(folder / "model_index.json")
+        index = checkpoint.index
         self._zero_empty = bool(index.get("force_zeros_for_empty_prompt", False))
-        self.weights_sha256: str | None = fingerprint(folder)
 
     def plan(
         self, request: GenerationRequest, given_F: tuple[bool, ...] = (), *, changes: bool = False
@@ -106,26 +109,17 @@ class Mochi:
         return preview_map(decode, self.spec.latent_channels, device=self.device, dtype=self.dtype)
 
     def footprint(self, frames: int, height: int, width: int) -> Footprint:
-        """Counted from the sizes of the networks, not measured: no GPU was at hand."""
+        """See the protocol."""
         config = self._transformer.config
         token = config.get("num_attention_heads", 24) * config.get("attention_head_dim", 128)
         tokens = frames * height * width // config.get("patch_size", 2) ** 2 + TEXT_TOKENS
         fine = self._autoencoder.config.get("decoder_block_out_channels", (128,))[0]
         pixels = (CHUNK * self.spec.time_factor + 2) * height * width * self.spec.space_factor**2
-        return Footprint(
-            weights=self._transformer.nbytes + self._autoencoder.nbytes,
-            text_encoder=self._text_bytes,
-            row=self.dtype.itemsize * tokens * token * ROW_WIDTHS,
-            decode=self.dtype.itemsize * 4 * fine * pixels,
-        )
+        return self._footprint(row=tokens * token * ROW_WIDTHS, decode=4 * fine * pixels)
 
-    def release_text_encoder(self) -> None:
-        """See the protocol."""
-        self._text.release()
-
-    @cached_property
-    def _text_bytes(self) -> int:
-        return self._text.nbytes
+    @property
+    def _text_encoders(self) -> tuple[T5, ...]:
+        return (self._text,)
 
     def _mean_and_std(self, like: Tensor) -> tuple[Tensor, Tensor]:
         config = self._autoencoder.network.config

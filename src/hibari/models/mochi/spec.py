@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 
 from hibari.contracts import ModelSpec
-from hibari.models.folder import read_json
+from hibari.models.mochi import layout
 
 FPS = 30
 WINDOW_FRAMES = 28  # latent frames: 163 pixel frames, what it was trained on
@@ -18,8 +18,8 @@ def read(folder: Path, name: str) -> ModelSpec:
     Raises:
         WeightsError: a configuration is missing.
     """
-    transformer = read_json(folder / "transformer" / "config.json")
-    vae = read_json(folder / "vae" / "config.json")
+    checkpoint = layout.read(folder)
+    transformer, vae = checkpoint.transformer.config, checkpoint.autoencoder.config
     space = prod(vae.get("spatial_expansions", (2, 2, 2)))
     time = prod(vae.get("temporal_expansions", (1, 2, 3)))
     most_s = (1 + time * (WINDOW_FRAMES - 1)) / FPS
@@ -43,4 +43,5 @@ def read(folder: Path, name: str) -> ModelSpec:
         weights=folder.name,
         size_step=space * transformer.get("patch_size", 2),
         noise="channels-first",
+        software=("diffusers", "transformers"),
     )

@@ -10,26 +10,27 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hibari.contracts import GenerationRequest, InvalidRequest, ModelSpec
-from hibari.models.checkpoint import dtype_for
-from hibari.models.folder import fingerprint
+from hibari.contracts import GenerationRequest, InvalidRequest, ModelSpec, WeightsError
+from hibari.models.folder import read_json
 from hibari.models.pixels import preview_map
 from hibari.models.plan import Plan
 from hibari.models.protocol import Conditioning, Footprint
+from hibari.models.published import Published
 from hibari.models.pyramid_flow.autoencoder import (
     SPACE_FACTOR,
     TIME_FACTOR,
-    Autoencoder,
     frames_from_pixels,
     pixels_from_frames,
 )
 from hibari.models.pyramid_flow.layers import PATCH
-from hibari.models.pyramid_flow.miniflux import MiniFlux
 from hibari.models.pyramid_flow.plan import FRAME, plan
 from hibari.models.pyramid_flow.pyramid import STAGES
 from hibari.models.pyramid_flow.sd3 import Sd3
-from hibari.models.pyramid_flow.text import TextEncoder
-from hibari.models.pyramid_flow.variants import Variant
+from hibari.models.pyramid_flow.spec import AUTOENCODER
+from hibari.models.pyramid_flow.text import Reader
+from hibari.models.pyramid_flow.variants import VARIANTS
+from hibari.models.pyramid_flow.weights import part
+from hibari.models.text_encoder import TextEncoder
 
 SEEN_FRAMES = 4.2  # a frame with all that it sees, in frames: 1 + 1 + 1/4 + 1/16 of each older one, of 31
 ROW_WIDTHS = 20  # numbers a token that live at once in a block, in widths of the network; an estimate
@@ -38,30 +39,22 @@ DECODE_WIDTHS = (
 )
 
 
-class PyramidFlow:
+class PyramidFlow(Published):
     """`models.protocol.Model` of a published folder."""
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        variant: Variant,
-        autoencoder: Autoencoder,
-        transformer: MiniFlux | Sd3,
-        folder: Path,
-        *,
-        device: torch.device,
-    ) -> None:
-        """Of networks that are on the device. The text encoders beside the transformer's `folder` are loaded when a
-        prompt is to be read."""
-        self.spec, self.device, self.dtype = spec, device, dtype_for(device)
-        self._variant, self._autoencoder, self._transformer = variant, autoencoder, transformer
-        self._folder = folder
-        self._text_encoder: TextEncoder | None = None
-
-    @cached_property
-    def weights_sha256(self) -> str | None:
-        """See `folder.fingerprint`; of the transformer."""
-        return fingerprint(self._folder)
+    def __init__(self, spec: ModelSpec, folder: Path, *, device: torch.device) -> None:
+        """Check the folder of the transformer and those beside it. See `load.load`."""
+        beside = folder.parent
+        self._open(spec, (folder,), device)
+        kind = str(read_json(folder / "config.json").get("_class_name"))
+        if kind not in VARIANTS:
+            raise WeightsError(
+                f"{folder} holds a {kind}; the transformers of Pyramid Flow are {', '.join(VARIANTS)}"
+            )
+        self._transformer = part(folder, device=device, dtype=self.dtype, quantise=spec.quantised)
+        self._autoencoder = part(beside / AUTOENCODER, device=device, dtype=self.dtype)
+        self._variant = VARIANTS[kind]
+        self._reader = Reader(beside, self._variant, dtype=self.dtype, device=device)
 
     def plan(
         self, request: GenerationRequest, given_F: tuple[bool, ...] = (), *, changes: bool = False
@@ -71,8 +64,8 @@ class PyramidFlow:
         Raises:
             InvalidRequest: the picture is larger than the positions that SD3 knows, too.
         """
-        if isinstance(self._transformer, Sd3):
-            most = self._transformer.config.table_side * PATCH * SPACE_FACTOR
+        if isinstance(self._transformer.blank, Sd3):
+            most = self._transformer.blank.config.table_side * PATCH * SPACE_FACTOR
             if max(request.native_width, request.native_height) > most:
                 raise InvalidRequest(
                     f"the size is {request.native_width}x{request.native_height}; {self.spec.name} makes at most "
@@ -83,11 +76,7 @@ class PyramidFlow:
 
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
         """`text` [B, T5_TOKENS, D], its `mask` [B, T5_TOKENS] and `pooled` [B, D']."""
-        if self._text_encoder is None:
-            self._text_encoder = TextEncoder(
-                self._folder.parent, self._variant, dtype=self.dtype, device=self.device
-            )
-        return self._text_encoder(prompts)._asdict()
+        return self._reader(prompts)._asdict()
 
     def prepare(self, conditioning: Conditioning) -> Conditioning:
         """See the protocol: text and video change each other in each block, so nothing can be prepared."""
@@ -106,7 +95,7 @@ class PyramidFlow:
             rows_by_length[length].append(row)
         velocity_BCFHW = torch.empty_like(latent_BCFHW)
         for length, rows in rows_by_length.items():
-            velocity_BCFHW[rows], _ = self._transformer(
+            velocity_BCFHW[rows], _ = self._transformer.network(
                 [clip[rows] for clip in clips],
                 timestep_B[rows],
                 conditioning["text"][rows, :length].to(latent_BCFHW),
@@ -118,14 +107,14 @@ class PyramidFlow:
     def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
         """See the protocol; one latent frame a chunk."""
         latent = self._variant.unscaled(latent_CFHW[None].to(self.device)).to(self.dtype)
-        for pixels in self._autoencoder.stream(latent):
+        for pixels in self._autoencoder.network.stream(latent):
             yield frames_from_pixels(pixels)[0]
 
     @torch.inference_mode()
     def encode(self, frames_FHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See the protocol."""
         pixels = pixels_from_frames(frames_FHWC[None].to(self.device)).to(self.dtype)
-        latent, std = self._autoencoder.encode(pixels)
+        latent, std = self._autoencoder.network.encode(pixels)
         if generator is not None:
             latent = latent + std * torch.randn(latent.shape, generator=generator).to(std)
         return self._variant.scaled(latent.float())[0]
@@ -136,30 +125,20 @@ class PyramidFlow:
 
         @torch.inference_mode()
         def decode(latent: Tensor) -> Tensor:
-            return self._autoencoder.decode(self._variant.unscaled(latent))
+            return self._autoencoder.network.decode(self._variant.unscaled(latent))
 
         return preview_map(decode, self.spec.latent_channels, device=self.device, dtype=self.dtype)
 
     def footprint(self, frames: int, height: int, width: int) -> Footprint:
-        """Counted from the sizes of the networks, not measured: no GPU was at hand."""
-        config = self._transformer.config
+        """See the protocol."""
+        config = self._transformer.blank.config
         tokens = SEEN_FRAMES * frames * height * width / PATCH**2
         pixels = TIME_FACTOR * height * width * SPACE_FACTOR**2
-        networks = (self._transformer, self._autoencoder)
-        return Footprint(
-            weights=sum(tensor.nbytes for network in networks for tensor in network.state_dict().values()),
-            text_encoder=self._text_bytes,
-            row=int(self.dtype.itemsize * tokens * config.heads * config.head_width * ROW_WIDTHS),
-            decode=self.dtype.itemsize * self._autoencoder.config.decoder_widths[0] * DECODE_WIDTHS * pixels,
+        return self._footprint(
+            row=tokens * config.heads * config.head_width * ROW_WIDTHS,
+            decode=self._autoencoder.blank.config.decoder_widths[0] * DECODE_WIDTHS * pixels,
         )
 
-    @cached_property
-    def _text_bytes(self) -> int:
-        """Of the files, which are in float32 or half of it: rather too large than too small."""
-        names = (*self._variant.clip_folders, self._variant.t5_folder)
-        files = (path for name in names for path in (self._folder.parent / name).glob("*.safetensors"))
-        return sum(path.stat().st_size for path in files)
-
-    def release_text_encoder(self) -> None:
-        """See the protocol."""
-        self._text_encoder = None
+    @property
+    def _text_encoders(self) -> tuple[TextEncoder, ...]:
+        return self._reader.encoders

@@ -25,7 +25,7 @@ def read(folder: Path, name: str) -> ModelSpec:
     autoencoder = read_json(folder.parent / AUTOENCODER / "config.json")
     return ModelSpec(
         name=name,
-        summary=f"Pyramid Flow from {folder.name}: text, picture and clip to video",
+        summary=f"Pyramid Flow from {folder.parent.name}/{folder.name}: text, picture and clip to video",
         sizes=((640, 384), (384, 640), (1280, 768), (768, 1280)),
         fps=FPS,
         time_factor=8,
@@ -43,4 +43,7 @@ def read(folder: Path, name: str) -> ModelSpec:
         weights=folder.name,
         size_step=64,
         noise="channels-first",
+        noise_first=True,
+        noise_moves=True,
+        software=("transformers",),
     )

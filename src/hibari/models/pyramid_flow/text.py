@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hibari.contracts import WeightsError
-from hibari.models.checkpoint import silence
 from hibari.models.pyramid_flow.variants import Variant
+from hibari.models.text_encoder import T5, TextEncoder
 
 T5_TOKENS = 128  # what is longer is cut
 
@@ -25,50 +24,38 @@ class Reading(NamedTuple):
     pooled: Tensor
 
 
-class TextEncoder:
-    """All text encoders of a checkpoint folder."""
+class Reader:
+    """All text encoders of a checkpoint folder, each loaded when a prompt is to be read."""
 
     def __init__(self, folder: Path, variant: Variant, *, dtype: torch.dtype, device: torch.device) -> None:
-        """Load them.
+        """Nothing is loaded yet.
 
         Raises:
-            WeightsError: one of them cannot be loaded.
+            WeightsError: the weights of one of them are not there.
         """
-        # transformers takes seconds to import, so it is imported when a prompt is to be read, not before.
-        silence("transformers")
-        from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
+        kind = "CLIPTextModelWithProjection" if variant.projected else "CLIPTextModel"
+        self._projected = variant.projected
+        self._clips = [
+            TextEncoder(folder, kind, "CLIPTokenizer", device=device, dtype=dtype, name=name)
+            for name in variant.clip_folders
+        ]
+        self._t5 = T5(folder, device=device, dtype=dtype, name=variant.t5_folder)
 
-        self._variant, self._device = variant, device
-
-        def load(kind: Any, name: str) -> tuple[Any, Any]:
-            try:
-                tokenizer = AutoTokenizer.from_pretrained(
-                    folder / name.replace("text_encoder", "tokenizer"), local_files_only=True
-                )
-                network = kind.from_pretrained(folder / name, local_files_only=True, dtype=dtype)
-            except (OSError, ValueError) as error:
-                raise WeightsError(f"cannot load {folder / name} and its tokenizer: {error}") from error
-            return tokenizer, network.eval().to(device)
-
-        clip = CLIPTextModelWithProjection if variant.projected else CLIPTextModel
-        self._clips = [load(clip, name) for name in variant.clip_folders]
-        self._t5 = load(T5EncoderModel, variant.t5_folder)
+    @property
+    def encoders(self) -> tuple[TextEncoder, ...]:
+        """All of them."""
+        return (*self._clips, self._t5)
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[str]) -> Reading:
-        """See `Reading`."""
-        tokenizer, network = self._t5
-        tokens, mask = self._tokens(tokenizer, prompts, T5_TOKENS)
-        text = network(tokens, attention_mask=mask).last_hidden_state
-        pooled = []
-        for tokenizer, network in self._clips:
-            tokens, _ = self._tokens(tokenizer, prompts, tokenizer.model_max_length)
-            read = network(tokens)
-            pooled.append(read.text_embeds if self._variant.projected else read.pooler_output)
-        return Reading(text, mask.bool(), torch.cat(pooled, 1))
+        """See `Reading`.
 
-    def _tokens(self, tokenizer: Any, prompts: Sequence[str], length: int) -> tuple[Tensor, Tensor]:
-        batch = tokenizer(
-            list(prompts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        )
-        return batch["input_ids"].to(self._device), batch["attention_mask"].to(self._device)
+        Raises:
+            MissingPart, WeightsError: as `TextEncoder.tokens`.
+        """
+        text, mask = self._t5(prompts, T5_TOKENS, masked=True)
+        pooled: list[Tensor] = []
+        for clip in self._clips:
+            read = clip.network(clip.tokens(prompts)[0])
+            pooled.append(read.text_embeds if self._projected else read.pooler_output)
+        return Reading(text, mask, torch.cat(pooled, 1))

@@ -1,24 +1,22 @@
 """The published folders of Pyramid Flow: a `config.json` with the sizes and one file of tensors for each network.
 
-Our submodules carry the checkpoints' names, but for one that the authors spell in two ways. Reading is strict: a key
-that is missing, left over or of another shape is an error that names it, and so is a setting that this code does not
-implement.
+Our submodules carry the checkpoints' names, but for one that the authors spell in two ways. A setting that this code
+does not implement is an error that names it.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from hibari.contracts import WeightsError
-from hibari.models.folder import read_json
+from hibari.models.checkpoint import Part
+from hibari.models.folder import Source, Take, refuse_others, source
 from hibari.models.pyramid_flow.autoencoder import Autoencoder, AutoencoderConfig
 from hibari.models.pyramid_flow.layers import PATCH
 from hibari.models.pyramid_flow.miniflux import MiniFlux, MiniFluxConfig
@@ -49,7 +47,7 @@ def autoencoder_from(settings: Mapping[str, Any], where: str) -> Autoencoder:
     Raises:
         WeightsError: a size is missing, or a setting asks for another network than this one.
     """
-    _refuse_others(settings, AUTOENCODER_IS, where)
+    refuse_others(settings, AUTOENCODER_IS, where)
     return _built(
         lambda: Autoencoder(
             AutoencoderConfig(
@@ -83,7 +81,7 @@ the authors' loader sets them itself."""
 
 def miniflux_from(settings: Mapping[str, Any], where: str) -> MiniFlux:
     """As `autoencoder_from`."""
-    _refuse_others(settings, MINIFLUX_IS, where)
+    refuse_others(settings, MINIFLUX_IS, where)
     return _built(
         lambda: MiniFlux(
             MiniFluxConfig(
@@ -102,7 +100,7 @@ def miniflux_from(settings: Mapping[str, Any], where: str) -> MiniFlux:
 
 def sd3_from(settings: Mapping[str, Any], where: str) -> Sd3:
     """As `autoencoder_from`."""
-    _refuse_others(settings, SD3_IS, where)
+    refuse_others(settings, SD3_IS, where)
     return _built(
         lambda: Sd3(
             Sd3Config(
@@ -127,72 +125,34 @@ NETWORKS: Mapping[str, Callable[[Mapping[str, Any], str], nn.Module]] = {
 """How a network is built, by the `_class_name` in its configuration."""
 
 
-def read(folder: Path, *, dtype: torch.dtype, device: torch.device) -> nn.Module:
-    """The network of a folder, with its weights, ready to run.
-
-    The file is mapped into memory and the network made without tensors of its own, so there is one copy at most.
+def part(folder: Path, *, device: torch.device, dtype: torch.dtype, quantise: str = "") -> Part:
+    """The network of a folder, as `checkpoint.Part` has it.
 
     Raises:
         WeightsError: if a file is missing or cannot be read, or does not fit; it says which and how.
     """
-    settings = read_json(folder / "config.json")
-    kind = str(settings.get("_class_name"))
-    if kind not in NETWORKS:
-        raise WeightsError(f"{folder / 'config.json'} is of {kind}; Pyramid Flow has {', '.join(NETWORKS)}")
-    network = NETWORKS[kind](settings, str(folder / "config.json"))
-    fill(network, _tensors(folder), str(folder))
-    return network.to(device, dtype).eval().requires_grad_(False)
+    network = source(folder, pickled=True)  # SD3 is published in torch's own files
+    take = key_of(str(network.config.get("_class_name")))
+    return Part(replace(network, take=take), build, device=device, dtype=dtype, quantise=quantise)
 
 
-def fill(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Give a network made on the meta device its tensors, which are not copied.
+def build(network: Source) -> nn.Module:
+    """A network without weights, on the meta device.
 
     Raises:
-        WeightsError: one is missing, left over or of another shape.
+        WeightsError: its configuration is of no network of Pyramid Flow.
     """
-    wanted = published(network)
-    missing, extra = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    if missing or extra:
-        raise WeightsError(
-            f"{where} does not fit: {len(missing)} tensors are missing{_some(missing)}, "
-            f"{len(extra)} are left over{_some(extra)}"
-        )
-    for key, tensor in tensors.items():
-        if tensor.shape != wanted[key].shape:
-            raise WeightsError(f"{where}: {key} is {list(tensor.shape)}, wanted {list(wanted[key].shape)}")
-    names = zip(network.state_dict(), wanted, strict=True)
-    network.load_state_dict({ours: tensors[theirs] for ours, theirs in names}, assign=True)
+    kind = str(network.config.get("_class_name"))
+    if kind not in NETWORKS:
+        raise WeightsError(f"{network.where} is of {kind}; Pyramid Flow has {', '.join(NETWORKS)}")
+    return NETWORKS[kind](network.config, network.where)
 
 
-def published(network: nn.Module) -> dict[str, Tensor]:
-    """A network's tensors under the names of the authors' checkpoints, in the order of its own."""
-    norm = ".attn.norm_add_" if isinstance(network, Sd3) else ".attn.norm_added_"
-    return {key.replace(".attn.norm_added_", norm): tensor for key, tensor in network.state_dict().items()}
-
-
-def _some(keys: list[str]) -> str:
-    return f" ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})" if keys else ""
-
-
-def _tensors(folder: Path) -> Mapping[str, Tensor]:
-    """All tensors of a folder: miniFLUX is published as safetensors, SD3 as torch's own files."""
-    mapped, pickled = (folder / f"diffusion_pytorch_model.{end}" for end in ("safetensors", "bin"))
-    try:
-        if mapped.exists():
-            return load_file(mapped)
-        if pickled.exists():
-            return torch.load(pickled, map_location="cpu", mmap=True, weights_only=True)
-    except (OSError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"cannot read the weights in {folder}: {error}") from error
-    raise WeightsError(f"there is neither {mapped.name} nor {pickled.name} in {folder}")
-
-
-def _refuse_others(settings: Mapping[str, Any], known: Mapping[str, object], where: str) -> None:
-    for name, value in known.items():
-        if (found := settings.get(name, value)) != value and found != tuple(
-            value if isinstance(value, list) else ()
-        ):
-            raise WeightsError(f"{where}: {name} is {found!r}; this code knows only {value!r}")
+def key_of(kind: str) -> Callable[[str], Take]:
+    """A network's names for the tensors to those in its files: two norms of SD3 are spelt in another way there."""
+    if kind == "PyramidDiffusionMMDiT":
+        return lambda name: Take(name.replace(".attn.norm_added_", ".attn.norm_add_"))
+    return Take
 
 
 def _built(make: Callable[[], nn.Module], where: str) -> Any:
