@@ -57,7 +57,7 @@ def test_a_job_comes_back_as_it_was_asked_for(queue: Queue) -> None:
 
 def test_nobody_sees_the_jobs_of_another_owner(queue: Queue) -> None:
     job, other = queue.add("ann"), queue.owner("bob")
-    for ask in (queue.jobs.get, queue.jobs.cancel, queue.jobs.delete, queue.jobs.events, queue.jobs.estimate):
+    for ask in (queue.jobs.get, queue.jobs.cancel, queue.jobs.delete, queue.jobs.events, queue.jobs.look):
         with pytest.raises(NotFound, match="there is no video"):
             ask(job.id, owner=other)
     assert queue.jobs.page(owner=other).jobs == ()
@@ -198,7 +198,7 @@ def test_all_jobs_of_a_key_an_owner_or_everybody_are_cancelled(queue: Queue) -> 
 def test_a_deleted_job_is_gone_for_everybody_at_once(queue: Queue) -> None:
     job = queue.add()
     queue.jobs.delete(job.id)
-    for ask in (queue.jobs.get, queue.jobs.cancel, queue.jobs.delete, queue.jobs.events, queue.jobs.estimate):
+    for ask in (queue.jobs.get, queue.jobs.cancel, queue.jobs.delete, queue.jobs.events, queue.jobs.look):
         with pytest.raises(NotFound):
             ask(job.id)
     assert queue.jobs.page().jobs == ()
@@ -313,6 +313,25 @@ def test_an_estimate_comes_from_what_was_measured(queue: Queue) -> None:
     assert running.job.priority == 1
     worker.heartbeat(running, step=0)
     assert estimate(first)[0] == 1  # behind bob's, now
+
+
+def test_news_are_what_came_after_an_event(queue: Queue) -> None:
+    job, claim = queue.add(), queue.claim()
+    queue.worker().heartbeat(claim, step=3)
+    found, estimate, happened = queue.jobs.news(job.id, after=0)
+    assert (found, estimate) == queue.jobs.look(job.id)
+    assert (found.step, estimate) == (3, queue.jobs.estimate(job.id))
+    assert happened == queue.jobs.events(job.id)
+    last = happened[-1].number
+    assert [event.number for event in queue.jobs.news(job.id, after=last - 1)[2]] == [last]
+    assert queue.jobs.news(job.id, after=last) == (found, None, [])
+    queue.worker().complete(claim, {})
+    found, estimate, happened = queue.jobs.news(job.id, after=last)
+    assert (found.state, estimate) == (State.COMPLETED, None)
+    assert [event.kind.value for event in happened] == ["completed"]
+    for wrong in (queue.owner("bob"), "acct_0"):
+        with pytest.raises(NotFound):
+            queue.jobs.news(job.id, after=0, owner=wrong)
 
 
 def test_a_pace_follows_what_is_measured(queue: Queue) -> None:

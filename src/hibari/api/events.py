@@ -20,7 +20,7 @@ from hibari.api.keys import Given, Reader
 from hibari.api.parts import Parts
 from hibari.api.wire import video_of
 from hibari.contracts import InputError, NotFound
-from hibari.jobs import FINAL, Event, Job, State
+from hibari.jobs import FINAL, Job, State
 
 router = APIRouter(tags=["videos"])
 
@@ -80,7 +80,7 @@ async def _stream(
     shown: str | None = None
     while not await request.is_disconnected():
         try:
-            found = await run_in_threadpool(_look, parts, identity, video_id, after, shown)
+            found, is_over = await run_in_threadpool(_look, parts, identity, video_id, after, shown)
         except NotFound:
             yield _event("deleted", None, {"id": video_id, "deleted": True})
             return
@@ -90,7 +90,7 @@ async def _stream(
             told_s = time.monotonic()
             if kind in FINAL:
                 return
-        if not found and await run_in_threadpool(_is_over, parts, identity, video_id, after):
+        if is_over:
             return
         if time.monotonic() - told_s >= COMMENT_EVERY_S:
             told_s = time.monotonic()
@@ -112,7 +112,7 @@ async def _stream_all(
             if job is not None and known.get(video_id) == job:
                 continue
             try:
-                found = await run_in_threadpool(
+                found, _ = await run_in_threadpool(
                     _look, parts, identity, video_id, places.get(video_id, 0), shown.get(video_id)
                 )
             except NotFound:
@@ -142,16 +142,20 @@ def _unfinished(parts: Parts, identity: Identity) -> tuple[Job, ...]:
     ).jobs
 
 
+Told = tuple[int, str, dict[str, Any], str | None]
+"""An event's number, its kind, its data, and which preview has been shown by then."""
+
+
 def _look(
     parts: Parts, identity: Identity, video_id: str, after: int, shown: str | None
-) -> list[tuple[int, str, dict[str, Any], str | None]]:
-    """What came after `after`, and which preview was shown last."""
-    happened = parts.jobs.events(video_id, after=after, owner=identity.account.id)
+) -> tuple[list[Told], bool]:
+    """What came after `after`, and whether nothing more will, as for somebody who comes back after the last event.
+    `shown` is the preview that was shown last."""
+    job, estimate, happened = parts.jobs.news(video_id, after=after, owner=identity.account.id)
     if not happened:
-        return []
-    estimate = parts.jobs.estimate(video_id, owner=identity.account.id)
-    video = video_of(parts.jobs.get(video_id, owner=identity.account.id), estimate).model_dump()
-    told: list[tuple[int, str, dict[str, Any], str | None]] = []
+        return [], job.is_final
+    video = video_of(job, estimate).model_dump()
+    told: list[Told] = []
     for event in happened:
         data: dict[str, Any] = {"at": event.at, "state": event.state.value, "video": video}
         data |= {
@@ -163,17 +167,8 @@ def _look(
             if picture is not None:
                 data["preview"] = picture
                 shown = preview
-        told.append((event.number, _kind(event), data, shown))
-    return told
-
-
-def _is_over(parts: Parts, identity: Identity, video_id: str, after: int) -> bool:
-    """Whether somebody came back after the last event."""
-    try:
-        job = parts.jobs.get(video_id, owner=identity.account.id)
-        return job.is_final and not parts.jobs.events(video_id, after=after, owner=identity.account.id)
-    except NotFound:
-        return False  # told at the next look
+        told.append((event.number, event.kind.value, data, shown))
+    return told, False
 
 
 def _picture(parts: Parts, key: str) -> str | None:
@@ -182,10 +177,6 @@ def _picture(parts: Parts, key: str) -> str | None:
     except InputError:
         return None  # a newer one has taken its place
     return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
-
-
-def _kind(event: Event) -> str:
-    return event.kind.value
 
 
 def _event(kind: str, number: int | str | None, data: dict[str, Any]) -> str:

@@ -94,7 +94,7 @@ def _is_dated(name: str, base: str) -> bool:
     return rest != name and rest[:1].isdigit() and rest.replace("-", "").isdigit()
 
 
-def parts_of(request: Request) -> Parts:
-    """The application's parts, for a route."""
+async def parts_of(request: Request) -> Parts:
+    """The application's parts, for a route. Asynchronous, as what is not would be called in a thread."""
     parts: Parts = request.app.state.parts
     return parts

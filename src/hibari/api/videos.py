@@ -51,8 +51,7 @@ def page(
 @router.get("/{video_id}")
 def retrieve(video_id: str, response: Response, parts: Given, identity: Reader) -> Video:
     """A video as it is now. The header `openai-poll-after-ms` says when to ask again."""
-    job = parts.jobs.get(video_id, owner=identity.account.id)
-    estimate = None if job.is_final else parts.jobs.estimate(video_id, owner=identity.account.id)
+    job, estimate = parts.jobs.look(video_id, owner=identity.account.id)
     response.headers["openai-poll-after-ms"] = str(poll_after_ms(estimate))
     return video_of(job, estimate)
 

@@ -197,13 +197,7 @@ class Jobs:
         """
         with self._database.read() as connection:
             row = found(connection, job_id, owner=owner)
-            rows = connection.execute(
-                select(events)
-                .where(events.c.job == row.number, events.c.number > after)
-                .order_by(events.c.number)
-                .limit(limit)
-            ).all()
-        return [Event(row.number, row.at, Happening(row.kind), State(row.state), row.data) for row in rows]
+            return _events(connection, row, after, limit)
 
     def estimate(self, job_id: str, *, owner: str | None = None) -> Estimate | None:
         """When a job is likely to be finished; None if it is.
@@ -213,6 +207,32 @@ class Jobs:
         """
         with self._database.read() as connection:
             return estimate(connection, found(connection, job_id, owner=owner), self._clock())
+
+    def look(self, job_id: str, *, owner: str | None = None) -> tuple[Job, Estimate | None]:
+        """A job, and when it is likely to be finished: `get` and `estimate` at one moment.
+
+        Raises:
+            NotFound: there is none for the one who asks.
+        """
+        with self._database.read() as connection:
+            row = found(connection, job_id, owner=owner)
+            return Job.from_row(row), estimate(connection, row, self._clock())
+
+    def news(
+        self, job_id: str, *, after: int, owner: str | None = None
+    ) -> tuple[Job, Estimate | None, list[Event]]:
+        """A job and what happened to it after event number `after`, at one moment, with an estimate if something has.
+        Cheap where nothing has.
+
+        Raises:
+            NotFound: there is no such job for the one who asks, or it has been deleted.
+        """
+        with self._database.read() as connection:
+            row = found(connection, job_id, owner=owner)
+            if row.last_event <= after:
+                return Job.from_row(row), None, []
+            happened = _events(connection, row, after)
+            return Job.from_row(row), estimate(connection, row, self._clock()), happened
 
     def forecast(self, owner: str, *, pace: str, steps: int) -> Estimate:
         """When a job would be likely to be finished that `owner` queued now."""
@@ -304,6 +324,15 @@ class Jobs:
             ).rowcount
         if not done:
             raise NotFound(f"there is no {'account' if scope.kind == 'owner' else 'key'} {scope.id!r}")
+
+
+def _events(connection: Connection, row: Row[Any], after: int, limit: int = 100) -> list[Event]:
+    # Nothing newer than the row, which was read a moment before: what is told of both belongs together.
+    query = select(events).where(
+        events.c.job == row.number, events.c.number > after, events.c.number <= row.last_event
+    )
+    rows = connection.execute(query.order_by(events.c.number).limit(limit)).all()
+    return [Event(each.number, each.at, Happening(each.kind), State(each.state), each.data) for each in rows]
 
 
 def _check(new: NewJob) -> None:

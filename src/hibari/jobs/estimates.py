@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, case, func, literal, select, update
@@ -26,21 +27,14 @@ def estimate(connection: Connection, row: Row[*tuple[Any, ...]], now: float) -> 
         own = own_pace(row, now)
         step_s = pace if own is None else own
         return Estimate(0, _times(row.steps, row.step, step_s))
-    position = _position(connection, row)
+    owners = _owners(connection, row)
+    position = _position(row.owner, owners)
     own_s = _times(row.steps, row.step, pace)
     if own_s is None:
         return Estimate(position, None)
-    left = func.coalesce(jobs.c.steps - jobs.c.step, 0) * func.coalesce(paces.c.step_s, 0)
-    work = select(
-        func.count(case((jobs.c.state == State.RUNNING.value, 1))),
-        func.sum(case((jobs.c.state == State.RUNNING.value, left), else_=0.0)),
-        func.avg(case((jobs.c.state == State.QUEUED.value, left))),
-    ).select_from(jobs.outerjoin(paces, paces.c.name == jobs.c.pace))
-    lanes, running_s, queued_mean_s = connection.execute(
-        work.where(jobs.c.state.in_([State.RUNNING.value, State.QUEUED.value]))
-    ).one()
-    ahead_s = float(running_s or 0) + position * float(queued_mean_s or 0)
-    return Estimate(position, ahead_s / max(1, lanes) + own_s)
+    queued_mean_s = sum(owner.queued_s for owner in owners) / max(1, sum(owner.queued for owner in owners))
+    ahead_s = sum(owner.running_s for owner in owners) + position * queued_mean_s
+    return Estimate(position, ahead_s / max(1, sum(owner.running for owner in owners)) + own_s)
 
 
 def forecast(connection: Connection, owner: str, pace: str, steps: int, now: float) -> Estimate:
@@ -82,29 +76,36 @@ def learn_pace(connection: Connection, row: Row[Any], now: float) -> None:
         connection.execute(update(paces).where(paces.c.name == row.pace).values(step_s=mixed))
 
 
-def _position(connection: Connection, row: Row[Any]) -> int:
-    """Jobs likely to begin before this one: all of higher priority, the owner's own earlier ones, and as owners take
-    turns, of each other owner as many as of this one."""
-    queued = jobs.c.state == State.QUEUED.value
-    higher = jobs.c.priority > row.priority
-    alike = and_(jobs.c.priority == row.priority, jobs.c.number != row.number)
-    counts = connection.execute(
+def _owners(connection: Connection, row: Row[*tuple[Any, ...]]) -> Sequence[Row[Any]]:
+    """What runs and what waits, an owner a row, and how it stands to the job of `row`: in one walk through the queue,
+    as every poll of a queued job comes by here."""
+    left = func.coalesce(jobs.c.steps - jobs.c.step, 0) * func.coalesce(paces.c.step_s, 0)
+    running, queued = jobs.c.state == State.RUNNING.value, jobs.c.state == State.QUEUED.value
+    alike = and_(queued, jobs.c.priority == row.priority, jobs.c.number != row.number)
+    query = (
         select(
             jobs.c.owner,
-            func.count(case((higher, 1))),
-            func.count(case((and_(alike, jobs.c.number < row.number), 1))),
-            func.count(case((alike, 1))),
+            func.count(case((running, 1))).label("running"),
+            func.coalesce(func.sum(case((running, left))), 0.0).label("running_s"),
+            func.count(case((queued, 1))).label("queued"),
+            func.coalesce(func.sum(case((queued, left))), 0.0).label("queued_s"),
+            func.count(case((and_(queued, jobs.c.priority > row.priority), 1))).label("above"),
+            func.count(case((and_(alike, jobs.c.number < row.number), 1))).label("earlier"),
+            func.count(case((alike, 1))).label("alike"),
         )
-        .where(queued)
+        .select_from(jobs.outerjoin(paces, paces.c.name == jobs.c.pace))
+        .where(jobs.c.state.in_([State.RUNNING.value, State.QUEUED.value]))
         .group_by(jobs.c.owner)
-    ).all()
-    own_earlier = next((earlier for owner, _, earlier, _ in counts if owner == row.owner), 0)
-    position = own_earlier
-    for owner, above, _, same in counts:
-        position += above
-        if owner != row.owner:
-            position += min(same, own_earlier + 1)
-    return position
+    )
+    return connection.execute(query).all()
+
+
+def _position(owner: str, owners: Sequence[Row[Any]]) -> int:
+    """Jobs likely to begin before this one of `owner`: all of higher priority, the owner's own earlier ones, and as
+    owners take turns, of each other owner as many as of this one."""
+    own_earlier = next((each.earlier for each in owners if each.owner == owner), 0)
+    others = sum(min(each.alike, own_earlier + 1) for each in owners if each.owner != owner)
+    return sum(each.above for each in owners) + own_earlier + others
 
 
 def _times(steps: int | None, step: int, step_s: float | None) -> float | None:
