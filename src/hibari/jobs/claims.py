@@ -251,6 +251,21 @@ class Claims:
                 lease_until=None,
             )
 
+    def completed(self, claim: Claim) -> Job | None:
+        """The job, if it was this claim that has completed it: for a worker to which `complete` could not answer, as
+        the database went away just then. None if not, or if the job has been deleted since."""
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(jobs).where(
+                    jobs.c.number == claim.job.number,
+                    jobs.c.state == State.COMPLETED.value,
+                    jobs.c.attempt == claim.attempt,
+                    jobs.c.worker == self._worker,
+                    jobs.c.deleted_at.is_(None),
+                )
+            ).one_or_none()
+        return None if row is None else Job.from_row(row)
+
     def fail(self, claim: Claim, code: str, message: str, *, retry: bool = False) -> Job:
         """The attempt failed. With `retry` the job is tried again after a pause, from its checkpoint if it has one, up
         to `Policy.max_attempts` attempts in all; otherwise it has failed for good.

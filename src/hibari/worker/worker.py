@@ -383,7 +383,13 @@ class Worker:
         job = None
         if not held.over.is_set():
             held.over.set()
-            job = self._say(held, say)
+            try:
+                job = self._say(held, say)
+            except DatabaseError as error:
+                # Whoever takes it when the lease is out makes it again, from its checkpoint, and tidies up. Its files
+                # stay: perhaps it was told, and only the answer was lost.
+                logger.warning("job %s: its end cannot be told: %s", held.claim.job.id, error)
+                return False
         try:
             if job is not None and job.is_final:
                 tidy(self._storage, job)
@@ -396,19 +402,27 @@ class Worker:
         return job is not None
 
     def _say(self, held: Held, say: Callable[[], Job]) -> Job | None:
-        """Say it, also to a database that is away for a moment; None if the job was not ours any more."""
+        """Say it, also to a database that is away for a moment; None if the job was not ours any more.
+
+        Raises:
+            DatabaseError: it stays away.
+        """
         until = monotonic() + STOP_WITHIN_S
+        was_away = False
         while True:
             try:
-                return say()
-            except ClaimLost:
-                logger.info("job %s was no longer ours", held.claim.job.id)
-                return None
-            except DatabaseError as error:
-                # Whoever takes it when the lease is out makes it again, from its checkpoint.
+                try:
+                    return say()
+                except ClaimLost:
+                    # If the database went away after it had heard us, it was ours until then.
+                    job = self._claims.completed(held.claim) if was_away else None
+                    if job is None:
+                        logger.info("job %s was no longer ours", held.claim.job.id)
+                    return job
+            except DatabaseError:
+                was_away = True
                 if monotonic() >= until:
-                    logger.warning("job %s: its end cannot be told: %s", held.claim.job.id, error)
-                    return None
+                    raise
                 time.sleep(RETRY_EVERY_S)
 
     # ------------------------------------------------------------ the end of the worker
