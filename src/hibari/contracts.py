@@ -11,6 +11,7 @@ should pay for anything by doing so.
     ├── WeightsError        weights are missing, damaged or of another shape                 (exit code 2)
     ├── InputError          a file that was given cannot be read as what it should be        (exit code 2)
     ├── OutOfMemory         a generation needs more memory than there is; says what would fit (exit code 2)
+    ├── ProcessLost         a process that shares the work has ended                         (exit code 2)
     ├── OutputError         the result cannot be written where it was wanted                 (exit code 2)
     ├── MissingPart         an optional part (font, package) is absent; says how to get it   (exit code 2)
     ├── DatabaseError       the database cannot be reached, or is of another version         (exit code 2)
@@ -41,8 +42,8 @@ MAX_SEED = 2**63 - 1
 MAX_CARDS = 24
 DEFAULT_TRANSITION_S = 1.0
 
-SamplerName = Literal["euler", "adams-bashforth", "dpm"]
-SAMPLERS: tuple[SamplerName, ...] = ("euler", "adams-bashforth", "dpm")
+SamplerName = Literal["euler", "adams-bashforth", "dpm", "lcm"]
+SAMPLERS: tuple[SamplerName, ...] = ("euler", "adams-bashforth", "dpm", "lcm")
 NoiseOrder = Literal["by-frame", "channels-first", "frames-first"]
 
 
@@ -84,6 +85,10 @@ class OutOfMemory(HibariError):
     """A generation needs more memory than the engine may use."""
 
 
+class ProcessLost(HibariError):
+    """One of the processes that compute a generation together has ended."""
+
+
 class OutputError(HibariError):
     """The result cannot be written."""
 
@@ -121,6 +126,30 @@ class ClaimLost(HibariError):
 
 
 @dataclass(frozen=True, slots=True)
+class Preset:
+    """A published way to run a model, which says what is done at each step.
+
+    Attributes:
+        name: what `--preset` takes.
+        steps: updates in all.
+        guidance_scale: the highest of its steps.
+        fixed: whether it holds for these steps and this guidance scale only.
+        sampler: the solver; None for the model's own.
+        skips: whether some steps take a third prediction, for which blocks of the network are skipped.
+        first_pass: of a clip that is made twice, small and then at twice that size: the small sides by those that
+            were asked for. 0 where it is made once.
+    """
+
+    name: str
+    steps: int
+    guidance_scale: float
+    fixed: bool = True
+    sampler: SamplerName | None = None
+    skips: bool = False
+    first_pass: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """What the outside needs to know of a model, known without loading it.
 
@@ -149,6 +178,10 @@ class ModelSpec:
             starts from noise, and the network is shown the given ones beside it.
         latent_step: a clip has 1 latent frame and a multiple of so many.
         lead_frames: latent frames that are made in front of those and not shown.
+        noise_first: where noise is drawn from one generator, whether the clip's comes before what the encoder draws
+            for given pictures.
+        noise_moves: whether frames that follow given pictures take the clip's noise from its beginning.
+        presets: published ways to run it.
         quantised: what its weights were turned into, "int8" or "fp8"; "" is nothing.
         software: packages whose versions a recipe should tell, besides Hibari's own.
     """
@@ -176,8 +209,25 @@ class ModelSpec:
     given: Literal["clean", "beside"] = "clean"
     latent_step: int = 1
     lead_frames: int = 0
+    noise_first: bool = False
+    noise_moves: bool = False
+    presets: tuple[Preset, ...] = ()
     quantised: str = ""
     software: tuple[str, ...] = ()
+
+    def preset(self, name: str) -> Preset | None:
+        """The preset of that name; None for "".
+
+        Raises:
+            InvalidRequest: it has none of that name.
+        """
+        if not name:
+            return None
+        for preset in self.presets:
+            if preset.name == name:
+                return preset
+        known = ", ".join(preset.name for preset in self.presets) or "none"
+        raise InvalidRequest(f"{self.name} has no preset {name!r}; it has: {known}", field="preset")
 
     def latent_frames(self, frames: int) -> int:
         """Latent frames that hold at least `frames` pixel frames, with those that lead."""
@@ -229,6 +279,7 @@ class GenerationRequest:
         reuse: where the velocity changed by less than this share at the last step, the next one takes it over and costs
             nothing; 0 is never. Faster, and a little off.
         deterministic: never computed in one batch with other requests, which rounds differently.
+        preset: a name of the spec's presets, which then says what is done at each step; "" is none.
     """
 
     prompt: str
@@ -251,6 +302,7 @@ class GenerationRequest:
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     reuse: float = 0.0
     deterministic: bool = False
+    preset: str = ""
 
     @property
     def frames(self) -> int:
@@ -277,6 +329,7 @@ class GenerationRequest:
         guidance_interval: tuple[float, float] | None = None,
         reuse: float = 0.0,
         deterministic: bool = False,
+        preset: str = "",
     ) -> GenerationRequest:
         """Fill in the model's defaults and check everything.
 
@@ -313,6 +366,16 @@ class GenerationRequest:
                 f"seconds is {seconds:g}; {spec.name} makes 0 (one frame) to {spec.max_seconds:g} seconds",
                 field="seconds",
             )
+        chosen = spec.preset(preset)
+        if chosen:
+            steps = chosen.steps if steps is None else steps
+            guidance_scale = chosen.guidance_scale if guidance_scale is None else guidance_scale
+            sampler = chosen.sampler if sampler is None else sampler
+            if chosen.fixed and (steps, guidance_scale) != (chosen.steps, chosen.guidance_scale):
+                raise InvalidRequest(
+                    f"the preset {preset} has its own {chosen.steps} steps and guidance; leave steps and guidance out",
+                    field="preset",
+                )
         steps = spec.default_steps if steps is None else steps
         if not 1 <= steps <= 200:
             raise InvalidRequest(f"steps is {steps}; must be 1 to 200", field="steps")
@@ -347,6 +410,11 @@ class GenerationRequest:
         if not 0 <= reuse < 1:
             raise InvalidRequest(f"reuse is {reuse:g}; must be 0 (never) to below 1", field="reuse")
         native_width, native_height = spec.native_size(width, height)
+        if chosen and chosen.first_pass:
+            native_width, native_height = (
+                2 * spec.space_factor * max(1, int(side * chosen.first_pass) // spec.space_factor)
+                for side in (native_width, native_height)
+            )
         frames = max(1, round(seconds * fps))
         # The last finished frame is shown at (frames - 1) / fps; the native clip must reach that moment.
         native_frames = 1 + -(-(frames - 1) * spec.fps // fps)
@@ -371,6 +439,7 @@ class GenerationRequest:
             guidance_interval=interval,
             reuse=reuse,
             deterministic=deterministic,
+            preset=preset,
         )
 
     @classmethod

@@ -7,6 +7,7 @@
 | `HIBARI_DEVICE` | `auto` (a GPU if there is one), `cpu` or `cuda` | `auto` |
 | `HIBARI_CACHE` | folder for what can be computed again, such as read prompts | `hibari` in the user's cache folder |
 | `HIBARI_MEMORY_MB` | memory that models and generations may take together | most of what is free |
+| `HIBARI_HISTORY_MB` | memory for what Pyramid Flow keeps of frames for those that follow; 0 is none | `1024` |
 | `HIBARI_HOST` | address that the server listens on | `127.0.0.1` |
 | `HIBARI_PORT` | its port; 0 is any that is free | `8000` |
 | `HIBARI_DATA_DIR` | folder for the database and the videos | `hibari` in the user's data folder |
@@ -48,6 +49,7 @@ class Settings:
         device: "auto", "cpu" or "cuda".
         cache: folder for what can be computed again; it need not exist.
         memory_bytes: what models and generations may take together; None for most of what is free.
+        history_bytes: what Pyramid Flow may keep of frames for those that follow.
     """
 
     model: str
@@ -55,6 +57,7 @@ class Settings:
     device: Device
     cache: Path
     memory_bytes: int | None
+    history_bytes: int
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -70,6 +73,7 @@ class Settings:
             device=_device(values.get("HIBARI_DEVICE") or "auto"),
             cache=_cache(values),
             memory_bytes=_memory_bytes(values.get("HIBARI_MEMORY_MB") or ""),
+            history_bytes=int(_number(values, "HIBARI_HISTORY_MB", 1024, above=-1)) * 2**20,
         )
 
 

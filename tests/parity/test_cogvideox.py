@@ -94,6 +94,7 @@ def reference(pipeline: Any, **call: Any) -> tuple[torch.Tensor, np.ndarray]:
         "prompt": "a red balloon", "negative_prompt": "blur", "height": SIZE[1], "width": SIZE[0],
         "num_frames": FRAMES, "num_inference_steps": STEPS, "guidance_scale": 6, **call,
     }  # fmt: skip
+    call = {name: value for name, value in call.items() if value is not None}
     with quiet():
         latent, frames = (
             pipeline(**call, generator=torch.Generator().manual_seed(7), output_type=kind).frames
@@ -157,3 +158,45 @@ def test_a_longer_clip_of_another_size_is_decoded_by_twos(tmp_path: Path) -> Non
     torch.testing.assert_close(latent, wanted, atol=1e-5, rtol=0)
     assert_same_frames(frames, pictures[:15])
     cancelled_after_a_step(model, wish)
+
+
+def test_dynamic_guidance(tmp_path: Path) -> None:
+    pipeline = pipeline_of("5B")
+    model = loaded(saved(pipeline, tmp_path))
+    wish = request(
+        model, num_frames=FRAMES, size=SIZE, steps=STEPS, preset="dynamic-guidance", negative_prompt="blur"
+    )
+    assert wish.guidance_scale == 6
+    assert len(set(model.plan(wish)[0].guidance)) == STEPS
+    latent, _ = made(model, wish)
+    torch.testing.assert_close(latent, reference(pipeline, use_dynamic_cfg=True)[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("variant", ["2B", "5B"])
+def test_video_to_video(variant: str, tmp_path: Path) -> None:
+    """The reference's `strength` is a share of the steps, ours the noise level that they begin at."""
+    pipeline = pipeline_of(variant)
+    model: Any = loaded(saved(pipeline, tmp_path))
+    clip = np.random.default_rng(0).integers(0, 256, (FRAMES, SIZE[1], SIZE[0], 3), np.uint8)
+    options = {"seed": 7, "size": SIZE, "steps": STEPS, "guidance_scale": 6.0, "negative_prompt": "blur"}
+    level = model._levels.sigmas(STEPS)[1]
+    job = tools.plan_job(model, tools.Wish("a red balloon", edit=clip, strength=level, options=options))
+    latent, frames = made(model, job.request, job.start)
+    editing = diffusers_class("CogVideoXVideoToVideoPipeline")(**pipeline.components)
+    editing.set_progress_bar_config(disable=True)
+    wanted, pictures = reference(
+        editing, video=list(map(Image.fromarray, clip)), strength=(STEPS - 1) / STEPS, num_frames=None
+    )
+    torch.testing.assert_close(latent, wanted, atol=1e-5, rtol=0)
+    assert_same_frames(frames, pictures)
+
+
+def test_a_clip_of_1_5_can_be_edited(tmp_path: Path) -> None:
+    """The latent frame that leads is a copy of the first; the reference takes only lengths that need none."""
+    model = loaded(saved(pipeline_of("1.5"), tmp_path))
+    clip = np.random.default_rng(0).integers(0, 256, (7, SIZE[1], SIZE[0], 3), np.uint8)
+    options = {"seed": 7, "size": SIZE, "steps": 2}
+    job = tools.plan_job(model, tools.Wish("a red balloon", edit=clip, strength=0.5, options=options))
+    latent, frames = made(model, job.request, job.start)
+    assert latent.shape[1] == 1 + 3
+    assert (len(frames), job.request.frames) == (9, 7)

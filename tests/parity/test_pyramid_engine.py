@@ -13,11 +13,12 @@ from open_models import CPU, cancelled_after_a_step, made, request, taken_until
 from pyramid_golden import write_folder
 from pyramid_text import write_text_encoders
 
-from hibari import catalog
-from hibari.contracts import InvalidRequest, WeightsError
+from hibari import catalog, tools
+from hibari.contracts import Card, InvalidRequest, WeightsError
 from hibari.engine import Engine, Order, Sampled, Start, generate_all
 from hibari.engine.loop import advance
 from hibari.models.pyramid_flow import load, spec
+from hibari.models.pyramid_flow.history import Shelf
 from hibari.models.pyramid_flow.plan import manners
 from hibari.models.pyramid_flow.sample import Words, generate
 from hibari.models.pyramid_flow.variants import MINIFLUX, SD3
@@ -47,14 +48,15 @@ def model(folder):
     return catalog.load(str(folder), device=CPU)
 
 
-def in_the_plain_loop(model, wish, frames, generator=None, given=()):
+def in_the_plain_loop(model, wish, frames, generator=None, given=(), noise=None):
     def words(prompt):
         read = model.encode_text([prompt])
         return Words(read["text"][:, : read["mask"].sum()], read["pooled"])
 
     if generator is None:
         generator = torch.Generator().manual_seed(wish.seed)
-    noise = torch.randn(1, 4, frames, SIZE[1] // 8, SIZE[0] // 8, generator=generator)[:, :, len(given) :]
+    if noise is None:
+        noise = torch.randn(1, 4, frames, SIZE[1] // 8, SIZE[0] // 8, generator=generator)[:, :, len(given) :]
     first, others = manners(wish.steps, wish.guidance_scale)
     latents = generate(
         model._transformer.network, words(wish.prompt), words(wish.negative_prompt), noise,
@@ -128,8 +130,13 @@ def test_several_at_once_are_as_each_alone(model, monkeypatch):
 @pytest.mark.parametrize("stop", [2, 3, 8])
 def test_stopped_and_resumed(model, tmp_path, stop):
     """After any step, at a stage's end and in its midst, in the same bits."""
-    wish = request(model, "abc", num_frames=17, **WISHES)
+    wish = request(model, "abc", num_frames=17, **WISHES | {"deterministic": True})
     whole, _ = made(model, wish)
+    assert torch.equal(resumed(model, wish, tmp_path, stop), whole)
+
+
+def resumed(model, wish, tmp_path, stop):
+    """The latent of a generation that was stopped after a step, and went on in another engine."""
     engine = Engine(lambda _: model, checkpoints=tmp_path, checkpoint_every_s=0)
     engine.adopt(model)
     engine.submit(wish)
@@ -139,7 +146,67 @@ def test_stopped_and_resumed(model, tmp_path, stop):
     after.adopt(model)
     assert after.restore()
     (latent,) = [event.latent_CFHW for event in after.events() if isinstance(event, Sampled)]
-    assert torch.equal(latent, whole)
+    return latent
+
+
+def test_what_earlier_frames_left_is_used_and_changes_nothing(model, monkeypatch, tmp_path):
+    """Nor where two prompts follow each other, where there is no room for it, and after a crash, when it is gone."""
+    wish = request(model, "abc", num_frames=33, **WISHES)
+    tokens = []
+    forward = type(model._transformer.network).forward
+
+    def counted(network, clips, *args, **kwargs):
+        tokens.append(sum(clip.shape[2:].numel() for clip in clips))
+        return forward(network, clips, *args, **kwargs)
+
+    monkeypatch.setattr(type(model._transformer.network), "forward", counted)
+
+    def made_with(room, wish=wish):
+        tokens.clear()
+        monkeypatch.setattr(model, "_shelf", Shelf(room))
+        latent, _ = made(model, wish)
+        return latent, sum(tokens)
+
+    without, all_tokens = made_with(0)
+    latent, fewer = made_with(2**30)
+    torch.testing.assert_close(latent, without, rtol=0, atol=1e-5)
+    assert fewer < all_tokens
+    assert model._shelf.nbytes == 0, "it goes with its generation"
+    latent, some = made_with(100_000)
+    torch.testing.assert_close(latent, without, rtol=0, atol=1e-5)
+    assert fewer < some < all_tokens
+    assert made_with(2**30, replace(wish, deterministic=True))[1] == all_tokens
+    cards = replace(wish, cards=(Card(0, "abc"), Card(0.5, "b"), Card(1, "abc")), transition_s=0.4)
+    torch.testing.assert_close(made_with(2**30, cards)[0], made_with(0, cards)[0], rtol=0, atol=1e-5)
+    monkeypatch.setattr(model, "_shelf", Shelf(2**30))
+    torch.testing.assert_close(resumed(model, wish, tmp_path, 14), without, rtol=0, atol=1e-5)
+
+
+def test_a_picture_through_the_tools_has_the_references_noise(model):
+    """The authors draw the clip's noise first, then the picture's; and a frame has the noise of the one before it."""
+    picture = np.random.default_rng(0).integers(0, 256, (SIZE[1], SIZE[0], 3), np.uint8)
+    options = {**WISHES, "seed": 7, "seconds": 17 / 24}
+    job = tools.plan_job(model, tools.Wish("abc", image=picture, options=options))
+    latent, _ = made(model, job.request, job.start)
+    generator = torch.Generator().manual_seed(7)
+    noise = torch.randn(1, 4, 3, SIZE[1] // 8, SIZE[0] // 8, generator=generator)[:, :, :-1]
+    given = [model.encode(torch.from_numpy(picture)[None], generator)[None]]
+    expected = in_the_plain_loop(model, job.request, 3, generator, given, noise)
+    torch.testing.assert_close(latent, expected, rtol=0, atol=1e-5)
+
+
+def test_a_clip_goes_on(model):
+    """Its latent frames are what the plain loop is given; those of the new seconds follow."""
+    clip = np.random.default_rng(0).integers(0, 256, (15, SIZE[1], SIZE[0], 3), np.uint8)
+    options = {**WISHES, "seed": 7, "seconds": 16 / 24}
+    job = tools.plan_job(model, tools.Wish("abc", extend=clip, options=options))
+    latent, frames = made(model, job.request, job.start)
+    held = torch.from_numpy(np.concatenate([clip, clip[-1:], clip[-1:]]))
+    given = model.encode(held)[None].split(1, 2)
+    assert latent.shape[1] == 3 + 2
+    expected = in_the_plain_loop(model, job.request, 5, given=given)
+    torch.testing.assert_close(latent, expected, rtol=0, atol=1e-5)
+    assert len(frames) - len(job.cut) == 15 + 16
 
 
 def test_cancelled(model):

@@ -100,7 +100,9 @@ class Tiny:
         h = torch.tanh(torch.cat([h, everywhere], dim=-1) @ self._mix)
         return (h @ self._out).movedim(-1, 1)
 
-    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+    def decode(
+        self, latent_CFHW: Tensor, generator: torch.Generator | None = None, *, preset: str = ""
+    ) -> Iterator[Tensor]:
         _, _, height, width = latent_CFHW.shape
         for index, latent_CHW in enumerate(latent_CFHW.unbind(1)):
             cells = (

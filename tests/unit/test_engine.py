@@ -80,7 +80,9 @@ class Recorder:
         bias_B = 0.01 * conditioning["length_B"] + 0.1 * start_B
         return torch.tanh(neighbours) + bias_B.view(-1, 1, 1, 1, 1) + sigma_BF[:, None, :, None, None]
 
-    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+    def decode(
+        self, latent_CFHW: Tensor, generator: torch.Generator | None = None, *, preset: str = ""
+    ) -> Iterator[Tensor]:
         for index in range(latent_CFHW.shape[1]):
             assert torch.is_inference_mode_enabled(), "decoding must not record gradients"
             yield torch.full((4 if index else 1, 64, 64, 3), index, dtype=torch.uint8)

@@ -250,12 +250,14 @@ def test_what_the_failed_pass_held_is_free_when_each_is_tried_alone() -> None:
 
 def test_out_of_memory_while_decoding_is_told_as_such() -> None:
     class Decoder(Tiny):
-        def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Any:
+        def decode(
+            self, latent_CFHW: Tensor, generator: torch.Generator | None = None, *, preset: str = ""
+        ) -> Any:
             if latent_CFHW.shape[1] == 3:
                 raise RuntimeError(
                     "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate"
                 )
-            return super().decode(latent_CFHW, generator)
+            return super().decode(latent_CFHW, generator, preset=preset)
 
     engine = engine_of(Decoder())
     engine.submit(request(), id="bad")

@@ -26,9 +26,10 @@ def test_everything_can_be_set() -> None:
             "HIBARI_DEVICE": "cpu",
             "HIBARI_CACHE": "/var/cache/video",
             "HIBARI_MEMORY_MB": "512",
+            "HIBARI_HISTORY_MB": "256",
         }
     )
-    assert settings == Settings("testcard", 3, "cpu", Path("/var/cache/video"), 512 * 2**20)
+    assert settings == Settings("testcard", 3, "cpu", Path("/var/cache/video"), 512 * 2**20, 256 * 2**20)
 
 
 def test_the_cache_is_the_users_own() -> None:
@@ -52,6 +53,7 @@ def test_nothing_is_the_same_as_not_set() -> None:
         ("HIBARI_DEVICE", "CPU"),
         ("HIBARI_MEMORY_MB", "0"),
         ("HIBARI_MEMORY_MB", "4 GB"),
+        ("HIBARI_HISTORY_MB", "much"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: str) -> None:

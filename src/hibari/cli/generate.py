@@ -51,7 +51,13 @@ def generate(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="A name that `hibari models` lists, or a folder of an open model.", metavar="NAME"),
+        typer.Option(help="A name that `hibari models` lists, or the path of an open model.", metavar="NAME"),
+    ] = None,
+    quantise: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights of an open model in 8 bits: int8 or fp8. Less memory, a little off.", metavar="KIND"
+        ),
     ] = None,
     seconds: Annotated[
         float | None,
@@ -73,6 +79,12 @@ def generate(
         typer.Option(help="Noise levels, 0 to 1, between which guidance works.", metavar="LOW HIGH"),
     ] = None,
     sampler: Annotated[str | None, typer.Option(help=f"{' or '.join(SAMPLERS)}.", metavar="NAME")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="A published way to run the model, which says what each step does.", metavar="NAME"
+        ),
+    ] = None,
     reuse: Annotated[
         float | None,
         typer.Option(
@@ -157,7 +169,7 @@ def generate(
 ) -> None:
     """Make a video of a sentence; or change, extend, join and loop clips."""
     settings = Settings.from_environment()
-    spec = catalog.find(model or settings.model)
+    spec = catalog.find(model or settings.model, settings.models)
     wanted: dict[str, Any] = {
         "negative_prompt": negative,
         "size": parse_size(size, spec) if size is not None else None,
@@ -167,6 +179,7 @@ def generate(
         "guidance_scale": guidance,
         "guidance_interval": guidance_interval,
         "sampler": sampler,
+        "preset": preset,
         "reuse": reuse,
         "transition_s": transition,
         "deterministic": deterministic or None,
@@ -202,7 +215,12 @@ def generate(
         from hibari.engine import StepDone
         from hibari.engine.runtime import prepare_torch
 
-        loaded_model = catalog.load(spec.name, device=prepare_torch(settings))
+        loaded_model = catalog.load(
+            model or settings.model,
+            device=prepare_torch(settings),
+            models=settings.models,
+            quantise=quantise or "",
+        )
         loaded_s = perf_counter()
 
         wish = tools.Wish(

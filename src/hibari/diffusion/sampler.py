@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hibari.diffusion.convention import per_frame, x0_from_velocity
+from hibari.diffusion.convention import interpolate, per_frame, x0_from_velocity
 
 
 class Evaluation(NamedTuple):
@@ -101,6 +101,21 @@ def dpm_step(
         + sigma_next * (1 - ratio.square()).sqrt() * noise
     )
     return torch.where(sigma_next == sigma, x_BCFHW, made)
+
+
+def lcm_step(
+    x_BCFHW: Tensor,
+    velocity_BCFHW: Tensor,
+    sigma_BF: Tensor,
+    sigma_next_BF: Tensor,
+    previous: Evaluation | None = None,  # noqa: ARG001
+    draw: Draw = _no_noise,
+) -> Tensor:
+    """To the data that x is on its way to, and back with new noise (Song et al. 2023, "Consistency models",
+    algorithm 1): for networks that were distilled to it. Draws at each step, also at the last, which has no use for it.
+    """
+    made = interpolate(x0_from_velocity(x_BCFHW, velocity_BCFHW, sigma_BF), draw(), sigma_next_BF)
+    return torch.where(per_frame(sigma_next_BF == sigma_BF), x_BCFHW, made)
 
 
 def _snr_ratio(sigma: Tensor, sigma_next: Tensor) -> Tensor:

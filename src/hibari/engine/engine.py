@@ -367,7 +367,7 @@ class Engine:
                 continue
             if not other.run and self._first_shape(other, model) != shape:
                 continue
-            wanted = rows + (other.run.rows if other.run else memory.most_rows(other.request))
+            wanted = rows + (other.run.rows if other.run else memory.most_rows(model.spec, other.request))
             if wanted > most:
                 continue
             try:
@@ -467,7 +467,9 @@ class Engine:
                     recipe = recipe_of(generation.request, model, extra)
                     events.append(Sampled(generation.id, recipe, generation.state.latent_CFHW.cpu()))
                     generation.decoder = model.decode(
-                        generation.state.latent_CFHW.to(model.dtype), generator_at(generation.state.generator)
+                        generation.state.latent_CFHW.to(model.dtype),
+                        generator_at(generation.state.generator),
+                        preset=generation.request.preset,
                     )
                 chunk = next(generation.decoder, None)
             if chunk is None:
@@ -544,7 +546,7 @@ class Engine:
     def _make_room_for_text(self, model: Model, request: GenerationRequest) -> None:
         """Without room for text encoder and transformer's work at once, the encoder leaves before the steps begin."""
         text = memory.window_footprint(model, request).text_encoder
-        turn = memory.turn_bytes(model, request, memory.most_rows(request))
+        turn = memory.turn_bytes(model, request, memory.most_rows(model.spec, request))
         if self._held_bytes() + turn + text > self._budget_bytes:
             for prompt in _prompts(request):
                 self._text_cache.encode(model, prompt)

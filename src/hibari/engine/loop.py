@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hibari.contracts import GenerationRequest, ModelSpec
 from hibari.diffusion.convention import x0_from_velocity
-from hibari.diffusion.guidance import guide
+from hibari.diffusion.guidance import Skip, away_from, guide, projected
 from hibari.diffusion.noise import draw, generator_at
 from hibari.diffusion.sampler import Evaluation
 from hibari.engine.start import Start
@@ -78,16 +78,16 @@ class Run:
     @property
     def kind(self) -> tuple[int, ...]:
         """Runs of one kind can share a forward pass: of one window shape and, where a stage is shown what has been made
-        before, with as much before the window."""
+        before, with as much before the window; and both with steps that skip blocks, or both without."""
         stage = self.plan[self.entered.state.stage]
         before = (stage.start, stage.shrink) if stage.context else ()
-        return *self.window_shape, *before
+        return bool(stage.skips), *self.window_shape, *before
 
     @property
     def rows(self) -> int:
         """Rows of the next update's batch: none where it reuses a velocity."""
         entered = self.entered
-        return 0 if entered.reuses else entered._rows()[0]
+        return 0 if entered.reuses else len(entered._rows().chosen)
 
     @property
     def reuses(self) -> bool:
@@ -97,12 +97,32 @@ class Run:
         is_last = state.step == self.plan[state.stage].steps - 1
         return state.change < self.request.reuse and not state.reused and not is_last
 
-    def _rows(self) -> tuple[int, Tensor, bool]:
-        """How many rows the update from here takes, which prompts count in the window, and whether it is guided."""
+    def _rows(self) -> _Rows:
         stage = self.plan[self.state.stage]
         active = self.weight_KF[:, stage.start : stage.end].any(1).nonzero().flatten()
         guided = self.request.guidance_scale != 1 and stage.guidance[self.state.step] != 1
-        return len(active) + guided, active, guided
+        skip = stage.skips[self.state.step] if stage.skips else None
+        negative = torch.tensor([len(self.weight_KF)] if guided else [], dtype=torch.int64)
+        chosen = torch.cat([active, negative, active if skip else active[:0]])
+        return _Rows(chosen, len(active), guided, skip)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """What the network is asked for one update.
+
+    Attributes:
+        chosen: rows of the run's conditioning: the prompts that count in the window, then the negative one if the step
+            is guided, then the prompts again if there is a `skip`.
+        prompts: how many prompts count.
+        guided: whether the negative prompt is among them.
+        skip: the guidance by skipped blocks.
+    """
+
+    chosen: Tensor
+    prompts: int
+    guided: bool
+    skip: Skip | None
 
 
 def prepare(
@@ -235,28 +255,55 @@ def _velocities(model: Model, windows: Sequence[tuple[Run, Stage, Tensor]]) -> l
         return []
     rows = [run._rows() for run, _, _ in windows]
     latents, sigmas, conditionings, starts = [], [], [], []
-    for (run, stage, x), (count, active, guided) in zip(windows, rows, strict=True):
-        chosen = torch.cat([active, torch.tensor([len(run.weight_KF)])]) if guided else active
+    for (run, stage, x), asked in zip(windows, rows, strict=True):
+        count = len(asked.chosen)
         latents.append(x.expand(count, -1, -1, -1, -1))
         sigmas.append(stage.sigma_at(run.state.step, model.device).expand(count, -1))
         conditionings.append(
-            {name: tensor[chosen] for name, tensor in run.conditioning.items()}
+            {name: tensor[asked.chosen] for name, tensor in run.conditioning.items()}
             | {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in _context(model, run).items()}
+            | _skipped(stage, asked)
         )
         starts.append(torch.full((count,), stage.start, device=model.device))
     together = model.velocity(
         torch.cat(latents).to(model.dtype), torch.cat(sigmas), _stacked(conditionings), torch.cat(starts)
     ).float()
-    velocities = []
-    parts = together.split([count for count, _, _ in rows])
-    for (run, stage, _), part, (_, active, guided) in zip(windows, parts, rows, strict=True):
-        velocity = part[0]
-        if len(active) > 1:  # each frame follows its cards
-            weight = run.weight_KF[active, stage.start : stage.end].to(part)
-            velocity = torch.einsum("kcfhw,kf->cfhw", part[: len(active)], weight)
-        scale = stage.guidance[run.state.step]
-        velocities.append(guide(velocity, part[-1], scale) if guided else velocity)
-    return velocities
+    parts = together.split([len(asked.chosen) for asked in rows])
+    return [
+        _guided(run, stage, asked, part)
+        for (run, stage, _), asked, part in zip(windows, rows, parts, strict=True)
+    ]
+
+
+def _skipped(stage: Stage, asked: _Rows) -> Conditioning:
+    """For each row and block, whether it is skipped; nothing where no step of the stage skips any."""
+    if not stage.skips:
+        return {}
+    blocks = next(len(skip.blocks) for skip in stage.skips if skip)
+    mask = torch.zeros(len(asked.chosen), blocks, dtype=torch.bool)
+    if asked.skip:
+        mask[-asked.prompts :] = torch.tensor(asked.skip.blocks)
+    return {"skipped": mask}
+
+
+def _guided(run: Run, stage: Stage, asked: _Rows, velocity_KCFHW: Tensor) -> Tensor:
+    """One velocity [C, F, H, W] of all that was asked for."""
+
+    def mixed(rows_KCFHW: Tensor) -> Tensor:
+        if len(rows_KCFHW) == 1:
+            return rows_KCFHW[0]
+        # Each frame follows its cards.
+        weight = run.weight_KF[asked.chosen[: asked.prompts], stage.start : stage.end].to(rows_KCFHW)
+        return torch.einsum("kcfhw,kf->cfhw", rows_KCFHW, weight)
+
+    cond = velocity = mixed(velocity_KCFHW[: asked.prompts])
+    if asked.guided:
+        uncond = velocity_KCFHW[asked.prompts]
+        uncond = projected(cond, uncond) if stage.projects else uncond
+        velocity = guide(cond, uncond, stage.guidance[run.state.step])
+    if asked.skip:
+        velocity = away_from(mixed(velocity_KCFHW[-asked.prompts :]), cond, velocity, asked.skip)
+    return velocity
 
 
 def _context(model: Model, run: Run) -> Conditioning:

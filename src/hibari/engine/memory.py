@@ -65,9 +65,10 @@ def turn_bytes(model: Model, request: GenerationRequest, rows: int) -> int:
     return max(rows * footprint.row, footprint.decode)
 
 
-def most_rows(request: GenerationRequest) -> int:
+def most_rows(spec: ModelSpec, request: GenerationRequest) -> int:
     """Rows of a request's largest batch."""
-    return max(1, len(request.cards)) + (request.guidance_scale != 1)
+    prompts, preset = max(1, len(request.cards)), spec.preset(request.preset)
+    return prompts * (2 if preset and preset.skips else 1) + (request.guidance_scale != 1)
 
 
 def check_fits(model: Model, request: GenerationRequest, budget_bytes: int) -> None:
@@ -87,7 +88,11 @@ def check_fits(model: Model, request: GenerationRequest, budget_bytes: int) -> N
 
 def _needed(model: Model, request: GenerationRequest) -> int:
     weights = window_footprint(model, request).weights
-    return weights + state_bytes(model.spec, request) + turn_bytes(model, request, most_rows(request))
+    return (
+        weights
+        + state_bytes(model.spec, request)
+        + turn_bytes(model, request, most_rows(model.spec, request))
+    )
 
 
 def _what_would_fit(model: Model, request: GenerationRequest, budget_bytes: int) -> str:

@@ -21,12 +21,16 @@ class Start:
         changed_F: True for frames that start from a mixture of latent and noise at the request's `strength`. The rest
             starts from noise. All or none of the frames that are not given: a window has one schedule.
         generator: uint8, from where random numbers go on if some were drawn for the latent; else None.
+        noise_CFHW: the clip's noise, float32, where it was drawn before the latent; else None.
+        first_CFHW: of a clip that is made twice, the first pass before its first step; else None.
     """
 
     latent_CFHW: Tensor
     given_F: tuple[bool, ...]
     changed_F: tuple[bool, ...] = ()
     generator: Tensor | None = None
+    noise_CFHW: Tensor | None = None
+    first_CFHW: Tensor | None = None
 
     def check(self, spec: ModelSpec, request: GenerationRequest) -> None:
         """That it fits the request.
@@ -60,6 +64,15 @@ class Start:
         level = torch.full((1, len(self.given_F)), strength)
         mixture = interpolate(self.latent_CFHW[None], noise_CFHW[None], level)[0]
         return torch.where(given, self.latent_CFHW, torch.where(changed, mixture, noise_CFHW))
+
+
+def first_shape(spec: ModelSpec, request: GenerationRequest) -> tuple[int, int, int, int] | None:
+    """[C, F, H, W] of the first pass of a clip that is made twice; None where it is made once."""
+    preset = spec.preset(request.preset)
+    if preset is None or not preset.first_pass:
+        return None
+    channels, frames, height, width = latent_shape(spec, request)
+    return channels, frames, height // 2, width // 2
 
 
 def latent_shape(spec: ModelSpec, request: GenerationRequest) -> tuple[int, int, int, int]:

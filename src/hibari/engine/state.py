@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hibari.contracts import GenerationRequest, InputError, ModelSpec, OutputError
+from hibari.contracts import GenerationRequest, InputError, InvalidRequest, ModelSpec, OutputError
 from hibari.diffusion.noise import clip_noise
-from hibari.engine.start import Start, latent_shape
+from hibari.engine.start import Start, first_shape, latent_shape
 
 _FORMAT = "hibari generation state 3"
 _LATENTS = ("latent_CFHW", "velocity_CFHW", "x0_CFHW", "window_CFHW", "given_CFHW")
@@ -138,12 +138,26 @@ def read_about(path: Path) -> dict[str, str]:
 
 
 def initial_state(spec: ModelSpec, request: GenerationRequest, start: Start | None = None) -> GenerationState:
-    """Noise of the clip's native size, with what is given, at the first step of the first stage, on the CPU."""
+    """Noise of the clip's native size, with what is given, at the first step of the first stage, on the CPU.
+
+    Raises:
+        InvalidRequest: the clip is made twice, and `start` does not say of the first pass what it does of the second.
+    """
     generator = torch.Generator().manual_seed(request.seed)
     if start and start.generator is not None:
         generator.set_state(start.generator)
-    shape = latent_shape(spec, request)
-    noise = clip_noise(request.seed, shape, spec.noise, generator)
+    shape, small = latent_shape(spec, request), first_shape(spec, request)
+    first = start.first_CFHW if start else None
+    if small and start is None:
+        first = clip_noise(request.seed, small, spec.noise, generator)
+    if small and (first is None or tuple(first.shape) != small):
+        raise InvalidRequest(
+            f"the preset {request.preset} makes a clip twice, of a prompt and pictures; it goes on from no other clip",
+            field="preset",
+        )
+    noise = start.noise_CFHW if start else None
+    if noise is None:
+        noise = clip_noise(request.seed, shape, spec.noise, generator)
     given = None
     if spec.given == "beside":
         given = (
@@ -152,6 +166,7 @@ def initial_state(spec: ModelSpec, request: GenerationRequest, start: Start | No
         start = replace(start, given_F=(False,) * shape[1]) if start else None
     return GenerationState(
         start.mixed_with(noise, request.strength) if start else noise,
+        window_CFHW=first,
         given_CFHW=given,
         generator=generator.get_state(),
     )

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from hibari.contracts import GenerationRequest, ModelSpec, SamplerName
-from hibari.diffusion.guidance import in_interval
-from hibari.diffusion.sampler import Sampler, adams_bashforth_step, dpm_step, euler_step
+from hibari.diffusion.guidance import Skip, in_interval
+from hibari.diffusion.sampler import Sampler, adams_bashforth_step, dpm_step, euler_step, lcm_step
 from hibari.diffusion.schedule import schedule
 
 SAMPLERS: dict[SamplerName, Sampler] = {
     "euler": euler_step,
     "adams-bashforth": adams_bashforth_step,
     "dpm": dpm_step,
+    "lcm": lcm_step,
 }
 Enter = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]
 Context = Callable[[Tensor], Mapping[str, Tensor]]
@@ -32,6 +33,8 @@ class Stage:
         sigmas: the noise levels of the other frames, falling, one more than there are steps.
         guidance: guidance scale of each step; 1 is none.
         sampler: makes the updates.
+        skips: of each step, the guidance by skipped blocks, or None; empty where no step has it.
+        projects: whether the unconditional prediction is scaled before it guides, see `guidance.projected`.
         shrink: cells of the clip's latent to one cell of this stage's, in height and in width. The window of a stage
             that works on fewer cells is kept beside the clip, and handed to the next stage's `enter`.
         enter: (latent_CFHW of the clip, window_CFHW of the stage before or None, generator) -> window_CFHW at the first
@@ -45,6 +48,8 @@ class Stage:
     sigmas: tuple[float, ...]
     guidance: tuple[float, ...]
     sampler: Sampler = euler_step
+    skips: tuple[Skip | None, ...] = ()
+    projects: bool = False
     shrink: int = 1
     enter: Enter | None = None
     context: Context | None = None

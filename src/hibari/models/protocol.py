@@ -43,8 +43,8 @@ class Model(Protocol):
     """Six answers: `spec`, `plan`, `encode_text`, `prepare`, `velocity`, `decode`; `encode` where frames can be given.
 
     Random numbers are drawn on the CPU, from a generator whose state is kept with a generation: first those of what
-    is given (`encode`), then the clip's noise (`ModelSpec.noise`), then those of a stochastic sampler, then those of
-    `decode`.
+    is given (`encode`), then the clip's noise (`ModelSpec.noise`), or these two the other way round
+    (`ModelSpec.noise_first`), then those of a stochastic sampler, then those of `decode`.
     """
 
     spec: ModelSpec
@@ -82,17 +82,19 @@ class Model(Protocol):
     ) -> Tensor:
         """Predicted `noise - x0`, of the latent's shape. `conditioning` comes from `prepare` and the stage's
         `context`; where the spec says that frames are given beside, it has them as `given_BCFHW`, 0 where there is
-        none.
+        none; where the stage's steps skip blocks, it says as `skipped` (bool, a row and a block) which.
 
         `sigma_BF` is in [0, 1], 0 for a given (clean) frame. `start_B` (int64) is where the window begins in its
         clip, in latent frames; latent frame 0 of a clip is a single picture.
         """
         ...
 
-    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+    def decode(
+        self, latent_CFHW: Tensor, generator: torch.Generator | None = None, *, preset: str = ""
+    ) -> Iterator[Tensor]:
         """Chunks of uint8 frames [frames, height_px, width_px, 3], in order, each as soon as it is ready.
         Together 1 + time_factor * (F - 1) frames. The generator is for decoders that want noise; by default a new one
-        of seed 0."""
+        of seed 0. `preset` is the request's, for those that say how to decode."""
         ...
 
     def encode(self, frames_FHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -113,11 +115,12 @@ class Model(Protocol):
 class SplitsTokens(Protocol):
     """A model that can compute a row of a forward pass in several processes, too."""
 
+    @property
+    def heads(self) -> int:
+        """Of its attention; the number of processes must divide it."""
+        ...
+
     def split(self, tokens: Tokens) -> None:
         """From now on `velocity`, called in each process with the same, has each compute its own tokens; all get the
-        whole outcome.
-
-        Raises:
-            InvalidRequest: the network's heads cannot be shared by so many.
-        """
+        whole outcome."""
         ...

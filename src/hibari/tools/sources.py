@@ -63,11 +63,18 @@ def read_picture(source: Source, native: tuple[int, int]) -> np.ndarray:
     return _at_size(frame, native)[None]
 
 
-def read_clip(model: Model, source: Source, native: tuple[int, int] | None = None) -> Given:
+def read_clip(
+    model: Model,
+    source: Source,
+    native: tuple[int, int] | None = None,
+    *,
+    generator: torch.Generator | None = None,
+) -> Given:
     """A clip at the model's rate, as latents: its own if they were kept, else through the autoencoder.
 
     Args:
         native: the model's size that it must fit; by default the one that is nearest to its shape.
+        generator: for a draw from what the autoencoder says; by default its mode.
 
     Raises:
         InputError: it cannot be read, or has fewer than two frames.
@@ -85,8 +92,8 @@ def read_clip(model: Model, source: Source, native: tuple[int, int] | None = Non
     latent = _kept_latent(model, source, fitting)
     padding = 0
     if latent is None:
-        padding = -(len(frames) - 1) % spec.time_factor
-        latent = encode(model, np.concatenate([frames, frames[-1:].repeat(padding, axis=0)]))
+        padding = -(len(frames) - 1) % (spec.time_factor * spec.latent_step)
+        latent = encode(model, np.concatenate([frames, frames[-1:].repeat(padding, axis=0)]), generator)
     return Given(
         latent_CFHW=latent,
         first=frames[0],

@@ -26,8 +26,9 @@ from hibari.contracts import (
     InvalidRequest,
     ModelSpec,
 )
+from hibari.diffusion.noise import draw
 from hibari.engine import Start
-from hibari.engine.start import latent_shape
+from hibari.engine.start import first_shape, latent_shape
 from hibari.models.protocol import Model
 from hibari.tools.sources import (
     Given,
@@ -155,8 +156,7 @@ def _from_pictures(model: Model, wish: Wish) -> Job:
     prompt = "" if cards else wish.prompt
     request = GenerationRequest.resolve(spec, prompt, cards=cards, **wish.options)
     frames = latent_shape(spec, request)[1]
-    native = request.native_width, request.native_height
-    pictures: dict[int, np.ndarray] = {}
+    pictures: dict[int, Source] = {}
     for card in stills:
         assert card.image is not None
         if not 0 <= card.at_s <= request.seconds:
@@ -164,11 +164,11 @@ def _from_pictures(model: Model, wish: Wish) -> Job:
                 f"a card is at {card.at_s:g} s; the clip has 0 to {request.seconds:g} s", field="cards"
             )
         place = min(frames - 1, -(-round(card.at_s * spec.fps) // spec.time_factor))
-        pictures[place] = read_picture(card.image, native)
+        pictures[place] = card.image
     if wish.last_image is not None:
-        pictures[frames - 1] = read_picture(wish.last_image, native)
+        pictures[frames - 1] = wish.last_image
     if wish.image is not None:
-        pictures[0] = read_picture(wish.image, native)
+        pictures[0] = wish.image
     if not pictures:
         return Job(request)
     if frames == len(pictures):
@@ -176,16 +176,52 @@ def _from_pictures(model: Model, wish: Wish) -> Job:
             f"{len(pictures)} pictures fill the whole clip of {request.seconds:g} s; make it longer",
             field="seconds",
         )
-    latent = torch.zeros(latent_shape(spec, request))
-    # Where the clip's noise comes from one generator, what the encoder draws for the first picture comes before it.
-    generator = None if spec.noise == "by-frame" else torch.Generator().manual_seed(request.seed)
-    for place, picture in sorted(pictures.items()):
+    given = tuple(place in pictures for place in range(frames))
+    generator, small, first = _generator(spec, request.seed), first_shape(spec, request), None
+    if small and generator:
+        latent, noise = _placed(model, pictures, small, generator, draws=True)
+        assert noise is not None
+        first = Start(latent, given).mixed_with(noise, 1.0)
+    latent, noise = _placed(model, pictures, latent_shape(spec, request), generator, draws=spec.noise_first)
+    if noise is not None and spec.noise_moves:
+        noise = noise.roll(sum(given), dims=1)
+    start = Start(
+        latent,
+        given,
+        generator=generator.get_state() if generator else None,
+        noise_CFHW=noise,
+        first_CFHW=first,
+    )
+    return Job(request, start, extra={"given_pictures": sorted(pictures)})
+
+
+def _generator(spec: ModelSpec, seed: int) -> torch.Generator | None:
+    """Where all random numbers of a clip come from, the encoder's included; None where each frame has its own."""
+    return None if spec.noise == "by-frame" else torch.Generator().manual_seed(seed)
+
+
+def _placed(
+    model: Model,
+    pictures: Mapping[int, Source],
+    shape: tuple[int, int, int, int],
+    generator: torch.Generator | None,
+    *,
+    draws: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """The latent of a shape that has the pictures at their places, and 0 elsewhere; and the clip's noise, if it is
+    to be drawn here: before or after what the encoder draws, as the model has it."""
+    spec = model.spec
+    native = shape[3] * spec.space_factor, shape[2] * spec.space_factor
+    noise = draw(shape, spec.noise, generator) if generator and draws and spec.noise_first else None
+    latent = torch.zeros(shape)
+    for place, source in sorted(pictures.items()):
+        picture = read_picture(source, native)
         latent[:, place : place + 1] = (
             encode(model, picture, generator) if place == 0 else still_inside(model, picture[0])
         )
-    given = tuple(place in pictures for place in range(frames))
-    start = Start(latent, given, generator=generator.get_state() if generator else None)
-    return Job(request, start, extra={"given_pictures": sorted(pictures)})
+    if generator and draws and noise is None:
+        noise = draw(shape, spec.noise, generator)
+    return latent, noise
 
 
 def _extend(model: Model, wish: Wish) -> Job:
@@ -226,9 +262,13 @@ def _loop(model: Model, wish: Wish) -> Job:
 
 def _edit(model: Model, wish: Wish) -> Job:
     assert wish.edit is not None
-    clip = read_clip(model, wish.edit)
+    generator = _generator(model.spec, wish.options["seed"])
+    clip = read_clip(model, wish.edit, generator=generator)
     options = {**wish.options, "strength": _strength(wish, "mild")}
-    return _changed(model, wish.prompt, clip, clip.latent_CFHW, options, "edit")
+    job = _changed(model, wish.prompt, clip, clip.latent_CFHW, options, "edit")
+    if generator is None or job.start is None:
+        return job
+    return replace(job, start=replace(job.start, generator=generator.get_state()))
 
 
 def _remix(model: Model, wish: Wish) -> Job:
@@ -243,6 +283,7 @@ def _remix(model: Model, wish: Wish) -> Job:
     kept = {
         "negative_prompt": made.negative_prompt, "steps": made.steps, "guidance_scale": made.guidance_scale,
         "sampler": made.sampler, "guidance_interval": made.guidance_interval, "reuse": made.reuse, "fps": made.fps,
+        "preset": made.preset if made.model == model.spec.name else "",
     }  # fmt: skip
     given = {name: value for name, value in wish.options.items() if value is not None}
     options = {**kept, **given, "seed": made.seed, "strength": _strength(wish, "mild")}
@@ -330,8 +371,9 @@ def _changed(
     model: Model, prompt: str, clip: Given, latent: Tensor, options: Mapping[str, Any], tool: str
 ) -> Job:
     """Every frame starts from a mixture."""
+    decoded = _decoded_frames(model.spec, latent.shape[1])
+    latent = torch.cat([latent[:, :1]] * model.spec.lead_frames + [latent], 1)
     frames = latent.shape[1]
-    decoded = _decoded_frames(model.spec, frames)
     request = _resolved(model.spec, prompt, clip, min(clip.frames, decoded), options)
     start = Start(latent, (False,) * frames, (True,) * frames)
     return Job(replace(request, native_frames=decoded), start, extra={"tool": tool})

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from hibari.contracts import GenerationRequest, InvalidRequest, ModelSpec
 from hibari.models.checkpoint import Part
+from hibari.models.cogvideox import attention
 from hibari.models.cogvideox.positions import rotary
 from hibari.models.cogvideox.schedule import Levels
+from hibari.models.cogvideox.spec import DYNAMIC
 from hibari.models.folder import Checkpoint
+from hibari.models.parallel import Tokens
 from hibari.models.pixels import frames_of, pixels_of, preview_map
 from hibari.models.plan import Plan, plan
 from hibari.models.protocol import Conditioning, Footprint
@@ -37,13 +40,14 @@ class CogVideoX(Published):
             "CogVideoXTransformer3DModel",
             device=device,
             dtype=self.dtype,
-            fill=_fill_positions,
+            fill=self._make_ready,
             quantise=spec.quantised,
         )
         self._autoencoder = Part(
             checkpoint.autoencoder, "AutoencoderKLCogVideoX", device=device, dtype=self.dtype
         )
         self._text = T5(checkpoint.text, device=device, dtype=self.dtype)
+        self._tokens = Tokens()
         self._levels = Levels(checkpoint.scheduler)
         self._rotary: tuple[tuple[int, ...], tuple[Tensor, Tensor]] | None = None
 
@@ -73,7 +77,20 @@ class CogVideoX(Published):
                 f"{width}x{height}",
                 field="size",
             )
-        return plan(self.spec, request, given_F, changes=changes, sigmas=self._levels.sigmas(request.steps))
+        stages = plan(self.spec, request, given_F, changes=changes, sigmas=self._levels.sigmas(request.steps))
+        if request.preset != DYNAMIC:
+            return stages
+        return tuple(self._levels.dynamic(stage, request) for stage in stages)
+
+    @property
+    def heads(self) -> int:
+        """See `SplitsTokens`."""
+        return self._transformer.config.get("num_attention_heads", 30)
+
+    def split(self, tokens: Tokens) -> None:
+        """See `SplitsTokens`."""
+        self._tokens = tokens
+        self._transformer.release()
 
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
         """`text` [B, L, D]. Padding counts like words: neither T5 nor the network is told the mask."""
@@ -107,7 +124,9 @@ class CogVideoX(Published):
         return (predicted_BCFHW + (noise - alpha) * x_BCFHW) / norm
 
     @torch.inference_mode()
-    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+    def decode(
+        self, latent_CFHW: Tensor, generator: torch.Generator | None = None, *, preset: str = ""
+    ) -> Iterator[Tensor]:
         """See the protocol; CHUNK latent frames at a time, the first one with the first of them."""
         autoencoder = self._autoencoder.network
         latent = latent_CFHW[None, :, self.spec.lead_frames :].to(self.device, self.dtype)
@@ -159,6 +178,17 @@ class CogVideoX(Published):
     def _text_encoders(self) -> tuple[T5, ...]:
         return (self._text,)
 
+    def _make_ready(self, network: Any) -> None:
+        """The sinusoids that 2B adds are in no file; and our attention."""
+        embed = network.patch_embed
+        places = getattr(embed, "pos_embedding", None)
+        if places is not None and places.is_meta:
+            embed.pos_embedding = embed._get_positional_embeddings(
+                embed.sample_height, embed.sample_width, embed.sample_frames
+            )
+        if not self.plain:
+            attention.install(network, self._tokens)
+
     def _places(self, *shape: int) -> tuple[Tensor, Tensor] | None:
         """Rotary tables of a latent's F, H and W, kept for the next step; None for networks that add positions."""
         config = self._transformer.network.config
@@ -167,14 +197,5 @@ class CogVideoX(Published):
         if self._rotary is None or self._rotary[0] != shape:
             frames, height, width = shape
             self._rotary = shape, rotary(config, frames, height, width, self.device)
-        return self._rotary[1]
-
-
-def _fill_positions(network: Any) -> None:
-    """The sinusoids that 2B adds are in no file."""
-    embed = network.patch_embed
-    places = getattr(embed, "pos_embedding", None)
-    if places is not None and places.is_meta:
-        embed.pos_embedding = embed._get_positional_embeddings(
-            embed.sample_height, embed.sample_width, embed.sample_frames
-        )
+        cos, sin = self._rotary[1]
+        return self._tokens.own(cos, 0), self._tokens.own(sin, 0)

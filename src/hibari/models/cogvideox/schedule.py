@@ -7,12 +7,17 @@ that is ours, and one DDIM step of its scheduler is an Euler step; see `diffusio
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from math import cos, pi
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from hibari.contracts import WeightsError
+from hibari.contracts import GenerationRequest, WeightsError
+from hibari.diffusion.guidance import in_interval
 from hibari.models.checkpoint import diffusers_class
+from hibari.models.plan import Stage
 
 
 class Levels:
@@ -37,6 +42,23 @@ class Levels:
         else its scheduler steps to levels beside those that the network is told next."""
         self._scheduler.set_timesteps(steps)
         return [*self._sigma_T[self._scheduler.timesteps].tolist(), 0.0]
+
+    def dynamic(self, stage: Stage, request: GenerationRequest) -> Stage:
+        """The stage with a guidance scale that moves between 1 and 1 + the request's from step to step: the reference's
+        `use_dynamic_cfg`, which counts with the timestep as if it were a step."""
+        timesteps = self.timesteps(torch.tensor(stage.sigmas[:-1])).tolist()
+        steps = request.steps
+        scales = (
+            1 + request.guidance_scale * (1 - cos(pi * ((steps - timestep) / steps) ** 5)) / 2
+            for timestep in timesteps
+        )
+        return replace(
+            stage,
+            guidance=tuple(
+                scale if in_interval(sigma, request.guidance_interval) else 1.0
+                for scale, sigma in zip(scales, stage.sigmas, strict=False)
+            ),
+        )
 
     def timesteps(self, sigma_B: Tensor) -> Tensor:
         """int64 [B]: the timesteps whose noise levels are nearest."""

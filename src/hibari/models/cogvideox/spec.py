@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hibari.contracts import ModelSpec
+from hibari.contracts import ModelSpec, Preset
 from hibari.models import folder as folders
+
+DYNAMIC = "dynamic-guidance"
 
 
 def read(folder: Path, name: str) -> ModelSpec:
@@ -50,6 +52,7 @@ def read(folder: Path, name: str) -> ModelSpec:
         software=("diffusers", "transformers"),
         default_sampler="dpm" if scheduler.get("_class_name") == "CogVideoXDPMScheduler" else "euler",
         given="beside" if pictured else "clean",
+        presets=(Preset(DYNAMIC, steps=50, guidance_scale=6.0, fixed=False),),
         latent_step=2,  # the autoencoder decodes two latent frames at a time, and the first with them
         lead_frames=int(later),
     )

@@ -8,17 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from importlib import import_module
 from math import isfinite
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from hibari.contracts import GenerationRequest, InvalidRequest, ModelSpec
+from hibari.contracts import GenerationRequest, InvalidRequest, ModelSpec, WeightsError
 from hibari.diffusion.noise import draw, generator_at
 from hibari.models.checkpoint import Part
-from hibari.models.folder import Checkpoint
+from hibari.models.folder import Checkpoint, Source
+from hibari.models.ltx_video import attention, layout
+from hibari.models.ltx_video.plan import plan as staged
+from hibari.models.ltx_video.plan import pressed
+from hibari.models.ltx_video.presets import CONFIGURATIONS
 from hibari.models.ltx_video.schedule import sigmas_of
-from hibari.models.pixels import chunks_of, pixels_of, preview_map
+from hibari.models.ltx_video.skipping import skipped
+from hibari.models.ltx_video.streaming import stream
+from hibari.models.parallel import Tokens
+from hibari.models.pixels import frames_of, pixels_of, preview_map
 from hibari.models.plan import Plan, plan
 from hibari.models.protocol import Conditioning, Footprint
 from hibari.models.published import Published
@@ -26,6 +35,8 @@ from hibari.models.text_encoder import T5
 
 TEXT_TOKENS, LATER_TEXT_TOKENS = 128, 256
 DECODE_TIMESTEP, DECODE_NOISE = 0.05, 0.025  # as published for the decoders that take them (0.9.1 and later)
+CHUNK = 1  # latent frames that are decoded together: any number gives the same, one takes the least memory
+HELD_FRAMES = 32  # at the finest level, that wait in the decoder for those after them; an estimate
 ROW_WIDTHS = 20  # numbers a token that live at once in a block, in widths of the network; an estimate
 
 
@@ -40,17 +51,21 @@ class LtxVideo(Published):
             "LTXVideoTransformer3DModel",
             device=device,
             dtype=self.dtype,
+            fill=lambda network: self.plain or attention.install(network, self._tokens),
             quantise=spec.quantised,
         )
+        self._tokens = Tokens()
         self._autoencoder = Part(
             checkpoint.autoencoder, "AutoencoderKLLTXVideo", device=device, dtype=self.dtype
         )
         self._text = T5(checkpoint.text, device=device, dtype=self.dtype)
+        self._beside = checkpoint.text
+        upsampler = layout.upsampler(checkpoint.text)
+        self._upsampler = upsampler and Part(upsampler, _upsampler, device=device, dtype=self.dtype)
         self._scheduler = checkpoint.scheduler
         self._later = checkpoint.index["_class_name"] == "LTXConditionPipeline"
-        self._quadratic = checkpoint.index.get(
-            "quadratic", self._later
-        )  # diffusers has it by the class alone
+        # In diffusers' layout the pipeline's class says it.
+        self._quadratic = checkpoint.index.get("quadratic", self._later)
 
     def plan(
         self, request: GenerationRequest, given_F: tuple[bool, ...] = (), *, changes: bool = False
@@ -58,16 +73,48 @@ class LtxVideo(Published):
         """See the protocol.
 
         Raises:
-            InvalidRequest: the scheduler has no levels for so few steps.
+            InvalidRequest: the scheduler has no levels for so few steps, or see `plan.plan`.
+            WeightsError: the preset makes a clip twice, and what enlarges the first one is not there.
         """
         cells = request.native_height * request.native_width // self.spec.space_factor**2
         frames = min(self.spec.latent_frames(request.native_frames), self.spec.window_frames)
-        sigmas = sigmas_of(self._scheduler, request.steps, frames * cells, quadratic=self._quadratic)
-        if not all(map(isfinite, sigmas)):
+
+        def levels(steps: int, cells: int) -> list[float]:
+            return sigmas_of(self._scheduler, steps, frames * cells, quadratic=self._quadratic)
+
+        if request.preset:
+            stages = staged(
+                self.spec,
+                request,
+                given_F,
+                changes=changes,
+                blocks=self._transformer.config.get("num_layers", 28),
+                levels=levels,
+                enlarge=self._enlarged,
+            )
+        else:
+            sigmas = levels(request.steps, cells)
+            stages = plan(self.spec, request, given_F, changes=changes, sigmas=sigmas)
+        if any(stage.enter for stage in stages) and self._upsampler is None:
+            raise WeightsError(
+                f"the preset {request.preset} makes a clip twice; for that the folder {self._beside} must have "
+                "latent_upsampler in it, or ltxv-spatial-upscaler-*.safetensors, as published beside the model"
+            )
+        if not all(isfinite(sigma) for stage in stages for sigma in stage.sigmas):
             raise InvalidRequest(
                 f"steps is {request.steps}; this model's noise levels need at least 2", field="steps"
             )
-        return plan(self.spec, request, given_F, changes=changes, sigmas=sigmas)
+        return stages
+
+    @property
+    def heads(self) -> int:
+        """See `SplitsTokens`."""
+        return self._transformer.config.get("num_attention_heads", 32)
+
+    def split(self, tokens: Tokens) -> None:
+        """See `SplitsTokens`."""
+        self._tokens = tokens
+        self._transformer.release()
 
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
         """`text` [B, L, D] and its `mask` [B, L]. The later pipelines tell T5 the mask, too."""
@@ -87,29 +134,39 @@ class LtxVideo(Published):
         time_BF = 1000 * sigma_BF
         even = bool((sigma_BF == sigma_BF[:, :1]).all())
         # A time a token makes the modulation as large as the tokens; where there is one for all, it is kept small.
-        time = time_BF[:, 0] if even else time_BF.repeat_interleave(height * width, dim=1)
-        velocity_BSC = self._transformer.network(
-            hidden_states=latent_BCFHW.flatten(2).transpose(1, 2),
-            encoder_hidden_states=conditioning["text"],
-            timestep=time,
-            encoder_attention_mask=conditioning["mask"],
-            num_frames=frames,
-            height=height,
-            width=width,
-            **self._places(len(latent_BCFHW), frames, height, width),
-            return_dict=False,
-        )[0]
-        return velocity_BSC.transpose(1, 2).unflatten(2, (frames, height, width))
+        time = time_BF[:, 0] if even else self._tokens.own(time_BF.repeat_interleave(height * width, dim=1))
+        network = self._transformer.network
+        with skipped(network, conditioning.get("skipped")):
+            velocity_BSC = network(
+                hidden_states=self._tokens.own(latent_BCFHW.flatten(2).transpose(1, 2)),
+                encoder_hidden_states=conditioning["text"],
+                timestep=time,
+                encoder_attention_mask=conditioning["mask"],
+                video_coords=self._tokens.own(
+                    self._places(frames, height, width).expand(len(time), -1, -1), 2
+                ),
+                return_dict=False,
+            )[0]
+        return self._tokens.whole(velocity_BSC).transpose(1, 2).unflatten(2, (frames, height, width))
 
     @torch.inference_mode()
-    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
-        """See the protocol. The decoder looks ahead in time, so the whole clip is decoded at once."""
+    def decode(
+        self, latent_CFHW: Tensor, generator: torch.Generator | None = None, *, preset: str = ""
+    ) -> Iterator[Tensor]:
+        """See the protocol; CHUNK latent frames at a time, each as soon as what comes after it is known, too."""
         generator = generator_at(None) if generator is None else generator
-        latent = self._shifted_back(latent_CFHW[None].to(self.device, self.dtype))
+        latent = latent_CFHW[None].to(self.device, self.dtype)
+        published = CONFIGURATIONS.get(preset)
+        if published is None:
+            latent = self._shifted_back(latent)
         if self._takes_noise:
             noise = draw(latent_CFHW.shape, self.spec.noise, generator).to(latent)
             latent = (1 - DECODE_NOISE) * latent + DECODE_NOISE * noise
-        yield from chunks_of(self._pixels(latent, generator)[0])
+        if published is not None:
+            # The authors add the noise to the transformer's latent, diffusers to the autoencoder's.
+            latent = self._shifted_back(pressed(latent, published.tone))
+        for pixels in self._pixels(latent, generator):
+            yield frames_of(pixels[0])
 
     @torch.inference_mode()
     def encode(self, frames_FHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -117,11 +174,7 @@ class LtxVideo(Published):
         autoencoder = self._autoencoder.network
         posterior = autoencoder.encode(pixels_of(frames_FHWC).to(self.device, self.dtype)).latent_dist
         latent = (posterior.mode() if generator is None else posterior.sample(generator)).float()
-        mean, std = (
-            value.float()[:, None, None, None]
-            for value in (autoencoder.latents_mean, autoencoder.latents_std)
-        )
-        return ((latent - mean) / std)[0]
+        return self._shifted(latent)[0]
 
     @cached_property
     def rgb_from_latent(self) -> Tensor:
@@ -129,7 +182,7 @@ class LtxVideo(Published):
 
         @torch.inference_mode()
         def decode(latent: Tensor) -> Tensor:
-            return self._pixels(self._shifted_back(latent), generator_at(None))
+            return torch.cat(list(self._pixels(self._shifted_back(latent), generator_at(None))), dim=2)
 
         return preview_map(decode, self.spec.latent_channels, device=self.device, dtype=self.dtype)
 
@@ -140,46 +193,65 @@ class LtxVideo(Published):
         tokens = frames * height * width
         autoencoder = self._autoencoder.config
         fine = autoencoder.get("decoder_block_out_channels", (128,))[0]
-        cells = (
-            tokens * self.spec.time_factor * (self.spec.space_factor // autoencoder.get("patch_size", 4)) ** 2
-        )
+        held = HELD_FRAMES + CHUNK * self.spec.time_factor
+        cells = held * height * width * (self.spec.space_factor // autoencoder.get("patch_size", 4)) ** 2
         return self._footprint(row=tokens * token * ROW_WIDTHS, decode=4 * fine * cells)
 
     @property
     def _text_encoders(self) -> tuple[T5, ...]:
         return (self._text,)
 
-    def _places(self, batch: int, frames: int, height: int, width: int) -> dict[str, object]:
-        """Where tokens are, in seconds and px. The later pipelines count a latent frame's time from the first of its
-        pixel frames, of which the clip's first latent frame has only one; the earlier ones as if it had all."""
+    def _places(self, frames: int, height: int, width: int) -> Tensor:
+        """Where tokens are [3, S], in seconds and px. The later pipelines count a latent frame's time from the first of
+        its pixel frames, of which the clip's first latent frame has only one; the earlier ones as if it had all."""
         seconds, cell_px = self.spec.time_factor / self.spec.fps, self.spec.space_factor
-        if not self._later:
-            return {"rope_interpolation_scale": (seconds, cell_px, cell_px)}
-        late = (self.spec.time_factor - 1) / self.spec.fps
+        late = (self.spec.time_factor - 1) / self.spec.fps if self._later else 0.0
         time = (torch.arange(frames, device=self.device) * seconds - late).clamp(min=0)
         across = (torch.arange(side, device=self.device) * float(cell_px) for side in (height, width))
-        places_3S = torch.stack(torch.meshgrid(time, *across, indexing="ij")).flatten(1)
-        return {"video_coords": places_3S.expand(batch, -1, -1)}
+        return torch.stack(torch.meshgrid(time, *across, indexing="ij")).flatten(1)
 
     @property
     def _takes_noise(self) -> bool:
         return bool(self._autoencoder.config.get("timestep_conditioning", False))
 
+    def _enlarged(self, latent_BCFHW: Tensor) -> Tensor:
+        """A latent [B, C, F, 2H, 2W] of the transformer's."""
+        assert self._upsampler is not None
+        small = self._shifted_back(latent_BCFHW.to(self.device, self.dtype))
+        with torch.inference_mode():
+            return self._shifted(self._upsampler.network(small).float())
+
+    def _shifted(self, latent_BCFHW: Tensor) -> Tensor:
+        """From the autoencoder's latents to the transformer's."""
+        mean, std = self._mean_and_std(latent_BCFHW)
+        return (latent_BCFHW - mean) / std
+
     def _shifted_back(self, latent_BCFHW: Tensor) -> Tensor:
         """From the transformer's latents to the autoencoder's."""
+        mean, std = self._mean_and_std(latent_BCFHW)
+        return latent_BCFHW * std + mean
+
+    def _mean_and_std(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each channel of the autoencoder's latents."""
         autoencoder = self._autoencoder.network
         mean, std = (
-            value[:, None, None, None].to(latent_BCFHW)
+            value[:, None, None, None].to(like)
             for value in (autoencoder.latents_mean, autoencoder.latents_std)
         )
-        return latent_BCFHW * std / autoencoder.config.scaling_factor + mean
+        return mean, std / autoencoder.config.scaling_factor
 
-    def _pixels(self, latent_BCFHW: Tensor, generator: torch.Generator) -> Tensor:
-        time = latent_BCFHW.new_full((len(latent_BCFHW),), DECODE_TIMESTEP) if self._takes_noise else None
-        decode = self._autoencoder.network.decode
-        if not any(self._autoencoder.config.get("decoder_inject_noise", ())):
-            return decode(latent_BCFHW, time, return_dict=False)[0]
-        # The decoder of 0.9.1 adds noise out of torch's global generator: ours decides on it, and nobody else notices.
-        with torch.random.fork_rng():
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
-            return decode(latent_BCFHW, time, return_dict=False)[0]
+    def _pixels(self, latent_BCFHW: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+        """Pixels [B, 3, frames, height, width] in [-1, 1] of the autoencoder's latents, part by part."""
+        if any(self._autoencoder.config.get("decoder_inject_noise", ())):
+            # The decoder of 0.9.1 draws from torch's global generator: ours decides where that would stand.
+            generator = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        time_B = latent_BCFHW.new_full((len(latent_BCFHW),), DECODE_TIMESTEP) if self._takes_noise else None
+        decoder = self._autoencoder.network.decoder
+        return stream(decoder, latent_BCFHW, CHUNK, time_B=time_B, generator=generator)
+
+
+def _upsampler(source: Source) -> Any:
+    """The network that enlarges latents, on the meta device; diffusers has it in no list of classes."""
+    kind = import_module("diffusers.pipelines.ltx.modeling_latent_upsampler").LTXLatentUpsamplerModel
+    with torch.device("meta"):
+        return kind.from_config(dict(source.config))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hibari.contracts import ModelSpec, WeightsError
 from hibari.models.ltx_video import layout
+from hibari.models.ltx_video.presets import presets
 
 FPS = 25
 WINDOW_FRAMES = 33  # latent frames: 257 pixel frames, the most it was trained on
@@ -48,5 +49,8 @@ def read(path: Path, name: str) -> ModelSpec:
         weights=path.name,
         size_step=space,
         noise="channels-first",
+        default_sampler="lcm" if checkpoint.scheduler.get("stochastic_sampling") else "euler",
+        noise_first=checkpoint.index["_class_name"] == "LTXConditionPipeline",
+        presets=presets(),
         software=("diffusers", "transformers"),
     )

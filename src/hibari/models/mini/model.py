@@ -88,7 +88,9 @@ class Mini:
         return self._transformer.velocity(latent_BCFHW, sigma_BF, words, start_B)
 
     @torch.inference_mode()
-    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+    def decode(
+        self, latent_CFHW: Tensor, generator: torch.Generator | None = None, *, preset: str = ""
+    ) -> Iterator[Tensor]:
         """See the protocol; one latent frame a chunk."""
         for pixels in self._autoencoder.stream(latent_CFHW[None].to(self.device), chunk=1):
             yield frames_from_pixels(pixels)[0]

@@ -12,7 +12,9 @@ from hibari.contracts import GenerationRequest, InvalidRequest, ModelSpec, Weigh
 from hibari.diffusion.schedule import linear_quadratic
 from hibari.models.checkpoint import Part
 from hibari.models.folder import Checkpoint
+from hibari.models.mochi.attention import Attention
 from hibari.models.mochi.streaming import make_streaming, stream
+from hibari.models.parallel import Tokens
 from hibari.models.pixels import frames_of, pixels_of, preview_map
 from hibari.models.plan import Plan, plan
 from hibari.models.protocol import Conditioning, Footprint
@@ -35,8 +37,10 @@ class Mochi(Published):
             "MochiTransformer3DModel",
             device=device,
             dtype=self.dtype,
+            fill=lambda network: self.plain or self._attention.install(network),
             quantise=spec.quantised,
         )
+        self._attention = Attention(Tokens())
         self._autoencoder = Part(
             checkpoint.autoencoder, "AutoencoderKLMochi", device=device, dtype=self.dtype, fill=make_streaming
         )
@@ -60,6 +64,16 @@ class Mochi(Published):
             raise InvalidRequest("Mochi 1 makes videos of text alone; leave the picture out", field="image")
         return plan(self.spec, request, given_F, changes=changes, sigmas=linear_quadratic(request.steps))
 
+    @property
+    def heads(self) -> int:
+        """See `SplitsTokens`."""
+        return self._transformer.config.get("num_attention_heads", 24)
+
+    def split(self, tokens: Tokens) -> None:
+        """See `SplitsTokens`."""
+        self._attention = Attention(tokens)
+        self._transformer.release()
+
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
         """`text` [B, TEXT_TOKENS, D] and its `mask` [B, TEXT_TOKENS]; where the folder says so, an empty prompt has no
         token at all."""
@@ -74,6 +88,7 @@ class Mochi(Published):
         self, latent_BCFHW: Tensor, sigma_BF: Tensor, conditioning: Conditioning, start_B: Tensor
     ) -> Tensor:
         """See the protocol."""
+        self._attention.words = conditioning["mask"].sum(1).tolist()
         return -self._transformer.network(
             hidden_states=latent_BCFHW,
             encoder_hidden_states=conditioning["text"],
@@ -83,7 +98,9 @@ class Mochi(Published):
         )[0]
 
     @torch.inference_mode()
-    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+    def decode(
+        self, latent_CFHW: Tensor, generator: torch.Generator | None = None, *, preset: str = ""
+    ) -> Iterator[Tensor]:
         """See the protocol; CHUNK latent frames at a time."""
         latent = self._shifted_back(latent_CFHW[None].to(self.device, self.dtype))
         for pixels in stream(self._autoencoder.network, latent, CHUNK):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from hibari.models.pyramid_flow.autoencoder import (
     frames_from_pixels,
     pixels_from_frames,
 )
+from hibari.models.pyramid_flow.history import Key, Shelf, digest, row_of, together
 from hibari.models.pyramid_flow.layers import PATCH
 from hibari.models.pyramid_flow.plan import FRAME, plan
-from hibari.models.pyramid_flow.pyramid import STAGES
+from hibari.models.pyramid_flow.pyramid import STAGES, settled
 from hibari.models.pyramid_flow.sd3 import Sd3
 from hibari.models.pyramid_flow.spec import AUTOENCODER
 from hibari.models.pyramid_flow.text import Reader
@@ -42,8 +44,15 @@ DECODE_WIDTHS = (
 class PyramidFlow(Published):
     """`models.protocol.Model` of a published folder."""
 
-    def __init__(self, spec: ModelSpec, folder: Path, *, device: torch.device) -> None:
-        """Check the folder of the transformer and those beside it. See `load.load`."""
+    def __init__(
+        self, spec: ModelSpec, folder: Path, *, device: torch.device, history_bytes: int = 0
+    ) -> None:
+        """Check the folder of the transformer and those beside it. See `load.load`.
+
+        Args:
+            history_bytes: what may be kept of frames for those that follow; the outcome is the same to rounding.
+        """
+        self._shelf = Shelf(history_bytes)
         beside = folder.parent
         self._open(spec, (folder,), device)
         kind = str(read_json(folder / "config.json").get("_class_name"))
@@ -72,39 +81,58 @@ class PyramidFlow(Published):
                     f"{most} px a side",
                     field="size",
                 )
-        return plan(self.spec, request, given_F, changes=changes)
+        # What is kept rounds otherwise, and after a crash it is not there.
+        histories = None if request.deterministic else self._shelf.opened()
+        return plan(self.spec, request, given_F, changes=changes, histories=histories)
 
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
         """`text` [B, T5_TOKENS, D], its `mask` [B, T5_TOKENS] and `pooled` [B, D']."""
         return self._reader(prompts)._asdict()
 
     def prepare(self, conditioning: Conditioning) -> Conditioning:
-        """See the protocol: text and video change each other in each block, so nothing can be prepared."""
-        return conditioning
+        """See the protocol: text and video change each other in each block, so nothing can be prepared but a number
+        that tells the words from others."""
+        return conditioning | {"words": digest(*(conditioning[name] for name in ("text", "mask", "pooled")))}
 
     def velocity(
         self, latent_BCFHW: Tensor, sigma_BF: Tensor, conditioning: Conditioning, start_B: Tensor
     ) -> Tensor:
-        """See the protocol. Rows whose prompts are of one length go through the network together: none has padding."""
+        """See the protocol. Rows whose prompts are of one length go through the network together: none has padding.
+        What is known of earlier frames is not computed again."""
         before = [conditioning[f"{FRAME}{number}"] for number in range(int(start_B[0]))]
         clips = [*(clip.to(latent_BCFHW) for clip in before), latent_BCFHW]
-        levels = zip(conditioning["stage"].tolist(), sigma_BF[:, 0].tolist(), strict=True)
-        timestep_B = latent_BCFHW.new_tensor([STAGES[stage].timestep(sigma) for stage, sigma in levels])
-        rows_by_length = defaultdict[int, list[int]](list)
+        stages = conditioning["stage"].tolist()
+        times = [
+            STAGES[stage].timestep(sigma)
+            for stage, sigma in zip(stages, sigma_BF[:, 0].tolist(), strict=True)
+        ]
+        keys = list(map(Key, conditioning["words"].tolist(), stages, times))
+        numbers = conditioning["histories"].tolist()
+        pasts = list(map(self._shelf.past, numbers, keys))
+        keeps = list(map(self._shelf.keeps, numbers, keys))
+        groups = defaultdict[tuple[int, int, int], list[int]](list)
         for row, length in enumerate(conditioning["mask"].sum(1).tolist()):
-            rows_by_length[length].append(row)
+            keep = settled(len(before), stages[row]) if keeps[row] else 0
+            groups[length, pasts[row].frames, keep].append(row)
         velocity_BCFHW = torch.empty_like(latent_BCFHW)
-        for length, rows in rows_by_length.items():
-            velocity_BCFHW[rows], _ = self._transformer.network(
-                [clip[rows] for clip in clips],
-                timestep_B[rows],
+        for (length, known, keep), rows in groups.items():
+            velocity_BCFHW[rows], history = self._transformer.network(
+                [clip[rows] for clip in clips[known:]],
+                latent_BCFHW.new_tensor([times[row] for row in rows]),
                 conditioning["text"][rows, :length].to(latent_BCFHW),
                 conditioning["pooled"][rows].to(latent_BCFHW),
+                past=together([pasts[row] for row in rows]),
+                keep=keep,
             )
+            if keep:
+                for place, row in enumerate(rows):
+                    self._shelf.keep(numbers[row], keys[row], row_of(history, place))
         return velocity_BCFHW
 
     @torch.inference_mode()
-    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+    def decode(
+        self, latent_CFHW: Tensor, generator: torch.Generator | None = None, *, preset: str = ""
+    ) -> Iterator[Tensor]:
         """See the protocol; one latent frame a chunk."""
         latent = self._variant.unscaled(latent_CFHW[None].to(self.device)).to(self.dtype)
         for pixels in self._autoencoder.network.stream(latent):
@@ -134,10 +162,11 @@ class PyramidFlow(Published):
         config = self._transformer.blank.config
         tokens = SEEN_FRAMES * frames * height * width / PATCH**2
         pixels = TIME_FACTOR * height * width * SPACE_FACTOR**2
-        return self._footprint(
+        counted = self._footprint(
             row=tokens * config.heads * config.head_width * ROW_WIDTHS,
             decode=self._autoencoder.blank.config.decoder_widths[0] * DECODE_WIDTHS * pixels,
         )
+        return replace(counted, weights=counted.weights + self._shelf.nbytes)
 
     @property
     def _text_encoders(self) -> tuple[TextEncoder, ...]:

@@ -16,6 +16,7 @@ from hibari.diffusion.guidance import in_interval
 from hibari.models.plan import SAMPLERS, Plan, Stage
 from hibari.models.protocol import Conditioning
 from hibari.models.pyramid_flow import pyramid
+from hibari.models.pyramid_flow.history import Histories
 from hibari.models.pyramid_flow.sample import Manner
 
 FRAME = "frame_"
@@ -32,8 +33,16 @@ def manners(steps: int, guidance_scale: float) -> tuple[Manner, Manner]:
     )
 
 
-def plan(spec: ModelSpec, request: GenerationRequest, given_F: Sequence[bool], *, changes: bool) -> Plan:
-    """Three stages for each frame that is not given, frame after frame.
+def plan(
+    spec: ModelSpec,
+    request: GenerationRequest,
+    given_F: Sequence[bool],
+    *,
+    changes: bool,
+    histories: Histories | None,
+) -> Plan:
+    """Three stages for each frame that is not given, frame after frame. The plan holds the histories as long as it is
+    there.
 
     Raises:
         InvalidRequest: frames are to be changed, or something other than a clip's beginning is given.
@@ -52,13 +61,15 @@ def plan(spec: ModelSpec, request: GenerationRequest, given_F: Sequence[bool], *
         )
     first, others = manners(request.steps, request.guidance_scale)
     return tuple(
-        _stage(request, frame, index, others if frame else first)
+        _stage(request, frame, index, others if frame else first, histories)
         for frame in range(given, clip)
         for index in range(len(pyramid.STAGES))
     )
 
 
-def _stage(request: GenerationRequest, frame: int, index: int, manner: Manner) -> Stage:
+def _stage(
+    request: GenerationRequest, frame: int, index: int, manner: Manner, histories: Histories | None
+) -> Stage:
     sigmas = pyramid.sigmas(manner.steps[index])
     return Stage(
         start=frame,
@@ -71,7 +82,7 @@ def _stage(request: GenerationRequest, frame: int, index: int, manner: Manner) -
         sampler=SAMPLERS[request.sampler],
         shrink=pyramid.STAGES[index].shrink,
         enter=partial(_enter, frame, index),
-        context=partial(_context, frame, index),
+        context=partial(_context, frame, index, histories),
     )
 
 
@@ -85,10 +96,13 @@ def _enter(
     return pyramid.next_stage(before_CFHW[None], pyramid.STAGES[index], generator)[0]
 
 
-def _context(frame: int, index: int, latent_CFHW: Tensor) -> Conditioning:
-    """The stage's number, and the frames before as they are seen in it."""
+def _context(frame: int, index: int, histories: Histories | None, latent_CFHW: Tensor) -> Conditioning:
+    """The numbers of the stage and of the generation's histories, and the frames before as they are seen in it."""
     made = pyramid.Frames()
     for before in latent_CFHW[None, :, :frame].split(1, 2) if frame else ():
         made.append(before)
     seen = {f"{FRAME}{number}": clip for number, clip in enumerate(made.before(index))}
-    return {"stage": torch.tensor([index], device=latent_CFHW.device), **seen}
+    numbers = {"stage": index, "histories": histories.number if histories else 0}
+    return {
+        name: torch.tensor([number], device=latent_CFHW.device) for name, number in numbers.items()
+    } | seen

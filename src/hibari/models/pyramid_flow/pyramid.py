@@ -139,6 +139,7 @@ class Frames:
         newest = len(self) - 1
         return [self._by_stage[max(stage - (newest - index), 0)][index] for index in range(first, len(self))]
 
-    def settled(self, stage: int) -> int:
-        """How many of the frames, from the first on, are seen at their smallest by all frames to come."""
-        return max(len(self) - stage, 0)
+
+def settled(frames: int, stage: int) -> int:
+    """How many of so many frames, from the first on, are seen at their smallest by all frames to come."""
+    return max(frames - stage, 0)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hibari.diffusion.guidance import guide
 from hibari.models.pyramid_flow.layers import NO_HISTORY, History
-from hibari.models.pyramid_flow.pyramid import STAGES, Frames, first_noise, next_stage, sigmas
+from hibari.models.pyramid_flow.pyramid import STAGES, Frames, first_noise, next_stage, settled, sigmas
 
 
 class Transformer(Protocol):
@@ -95,7 +95,7 @@ def generate(
         for index, stage in enumerate(STAGES):
             if index:
                 x = next_stage(x, stage, generator)
-            keep = made.settled(index) if index < reuse_stages else 0
+            keep = settled(len(made), index) if index < reuse_stages else 0
             for step, (sigma, sigma_next) in enumerate(pairwise(sigmas(manner.steps[index]))):
                 timestep_B = x.new_full((len(x),), stage.timestep(sigma))
                 velocities = []

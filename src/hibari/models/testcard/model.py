@@ -75,7 +75,9 @@ class Testcard:
         sigma = per_frame(sigma_BF)
         return torch.where(sigma > 0, (latent_BCFHW - x0) / sigma, 0)
 
-    def decode(self, latent_CFHW: Tensor, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+    def decode(
+        self, latent_CFHW: Tensor, generator: torch.Generator | None = None, *, preset: str = ""
+    ) -> Iterator[Tensor]:
         """One chunk a latent frame: its cells as squares of colour, its letters, and each frame's number."""
         number = 0
         for index, latent_CHW in enumerate(latent_CFHW.unbind(1)):
