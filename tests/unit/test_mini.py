@@ -29,6 +29,7 @@ from hibari.models.mini.model import PREVIEW_PX, Mini
 from hibari.models.mini.text import MAX_TOKENS, TEXT_WIDTH, TextEncoder
 from hibari.models.mini.transformer import (
     LATENT_FRAMES,
+    Refiner,
     Transformer,
     TransformerConfig,
     rotary_table,
@@ -42,7 +43,7 @@ BLOCK = 3 * TIME_FACTOR * SPACE_FACTOR**2
 AUTOENCODER = AutoencoderConfig(latent_channels=CHANNELS, widths=(8, 12, 16), blocks=(1, 2, 1), out_width=4)
 TRANSFORMER = TransformerConfig(
     latent_channels=CHANNELS, text_width=TEXT_WIDTH, width=32, heads=2, blocks=2, mlp_ratio=2,
-    cell_width=16, cell_blocks=(1, 2),
+    cell_width=16, cell_blocks=(1, 2), field_width=8, field_blocks=1,
 )  # fmt: skip
 
 
@@ -319,6 +320,22 @@ def test_cells_see_across_the_borders_of_tokens_and_into_the_frames_beside() -> 
     assert moved[2, 2, 2], "the token across the corner"
     assert moved[[1, 3]].flatten(1).any(1).all()
     assert not moved[[0, 4]].any()
+
+
+def test_a_new_refiner_leaves_the_answer_and_a_trained_one_sees_a_field_beside() -> None:
+    config = replace(TRANSFORMER, latent_channels=64, field_width=32)
+    torch.manual_seed(0)
+    refiner = Refiner(config)
+    x0, noisy = random_like((1, 2, 2, 4, 64)), random_like((1, 2, 2, 4, 64), 1)
+    cells, level = random_like((1, 2, 2, 4, 16), 2), random_like((1, 2, 32), 3)
+    assert torch.equal(refiner(x0, noisy, cells, level), x0)
+    randomised(refiner)
+    before = refiner(x0, noisy, cells, level)
+    other = x0.clone()
+    other[0, 0, 0, 1] += 1
+    moved = (refiner(other, noisy, cells, level) - before).abs().amax(-1)[0]
+    assert (moved[0, :, :3] > 0).all(), "cells beside it, too"
+    assert not moved[1].any(), "frame by frame"
 
 
 # ---------------------------------------------------------------- text encoder

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from training_tasks import SMALL, autoencoder_in, fitted, transformer_task
@@ -19,6 +20,7 @@ from hibari.training.autoencoder import (
     to_network,
 )
 from hibari.training.data import ShardRequest, coverage, make_shard
+from hibari.training.transformer import fit_fields
 from hibari.training.world.render import FPS, FRAMES, SHAPES, render
 from hibari.training.world.spec import draw
 
@@ -205,6 +207,30 @@ def test_a_step_draws_the_same_whenever_it_comes(folder: Path) -> None:
     other.loss(1)
     for mine, theirs in zip(one.network.shown, other.network.shown, strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_fields_are_what_the_components_show(folder: Path) -> None:
+    """Taken apart and put together, real latents come back; and a picture moved by a field moves by a field."""
+    network, autoencoder = Transformer(replace(SMALL.config, field_width=32)), fitted(folder)
+    fit_fields(network, autoencoder)
+    clip = to_network(render(draw(3))[None, :5])
+
+    def fields(pixels: Tensor) -> Tensor:
+        x = autoencoder.encode(pixels).movedim(1, -1)
+        nothing = torch.zeros(*x.shape[:-1], SMALL.config.cell_width)
+        out = network.refiner.up(torch.cat([x, torch.zeros_like(x), nothing], -1)).unflatten(
+            -1, (4, 4, 2, 32)
+        )
+        assert not out[..., 1, :].any(), "the noisy latent's are others"
+        back = network.refiner.down(out[..., 0, :].flatten(-3))
+        assert (back - x).norm() < 0.05 * x.norm()
+        return rearrange(out[..., 0, :], "b f h w p q c -> b f (h p) (w q) c")
+
+    with torch.no_grad():
+        here, there = fields(clip), fields(clip.roll(4, -1))
+        here, there = here[..., :4], there[..., :4]  # the last components are what blocks leave out, and do not move
+        moved, stayed = (there[:, :, :, 1:] - here[:, :, :, :-1]).norm(), (there - here).norm()
+    assert moved < 0.5 * stayed
 
 
 def test_bfloat16_leads_the_same_way(folder: Path) -> None:

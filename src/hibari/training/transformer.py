@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from einops import rearrange
+from torch import Tensor, nn
 
 from hibari.contracts import InputError
 from hibari.diffusion.convention import interpolate, velocity_target
@@ -17,9 +18,9 @@ from hibari.diffusion.guidance import guide
 from hibari.diffusion.sampler import sample
 from hibari.diffusion.schedule import schedule
 from hibari.models.mini import weights
-from hibari.models.mini.autoencoder import Autoencoder
+from hibari.models.mini.autoencoder import SPACE_FACTOR, TIME_FACTOR, Autoencoder
 from hibari.models.mini.text import TextEncoder
-from hibari.models.mini.transformer import Transformer
+from hibari.models.mini.transformer import FIELDS, Transformer
 from hibari.training.autoencoder import averaged, to_pixels
 from hibari.training.data import ShardRequest, Shards
 from hibari.training.optim import Average, Optimizers
@@ -99,7 +100,8 @@ class TransformerTask:
         self.optimizers = Optimizers(
             network, lr=recipe.lr, adam_lr=recipe.adam_lr, weight_decay=recipe.weight_decay,
             adam_for=(
-                "latent_in", "latent_out", "place", "text_in", "pooled_in", "sigma_in", "final",
+                "latent_in", "latent_out", "place", "text_in", "pooled_in", "sigma_in", "final", "refiner.up",
+                "refiner.down",
             ),
         )  # fmt: skip
         self.average = Average(network, recipe.decays)
@@ -318,10 +320,44 @@ def _work(
 ) -> None:
     torch.manual_seed(0)
     network = _started(recipe, start_from)
+    if start_from is None:
+        read = weights.read(autoencoder)["autoencoder"]
+        assert isinstance(read, Autoencoder)
+        fit_fields(network, read)
     task = kind(
         recipe, network, autoencoder, folder / "shards", workers=workers, share=share, bfloat16=bfloat16
     )
     fit(task, folder, budget, recipe, sheet_every_s=sheet_every_s)
+
+
+@torch.no_grad()
+def fit_fields(network: Transformer, autoencoder: Autoencoder) -> None:
+    """Set how the refiner takes cells apart and puts fields together to what they are in pixels: the `field_width`
+    principal components of fields of 4 frames of 4x4 px, of what the autoencoder's linear path can show."""
+    config, side = network.config, SPACE_FACTOR // FIELDS
+    per_latent = autoencoder.basis * (
+        autoencoder.component_std / autoencoder.latent_std
+    )  # pixels of a unit latent
+    fields = rearrange(
+        per_latent, "(k p y q x) c -> (p q) (k y x) c",
+        k=3 * TIME_FACTOR, p=FIELDS, y=side, q=FIELDS, x=side,
+    )  # fmt: skip
+    spread = (fields * autoencoder.latent_std).transpose(0, 1).flatten(1)  # channels vary by latent_std
+    components, values, _ = torch.linalg.svd(spread, full_matrices=False)
+    kept = components[:, : config.field_width]
+    scale = values[: config.field_width] / len(fields) ** 0.5  # so that each feature varies by about 1
+    up = torch.einsum("fdc,dk->fkc", fields, kept / scale)
+    into = network.refiner.up.weight.zero_().unflatten(0, (len(fields), 2, -1))
+    channels = config.latent_channels
+    into[:, 0, :, :channels] = into[:, 1, :, channels : 2 * channels] = up  # of x0, and of the noisy latent
+    nn.init.zeros_(network.refiner.up.bias)
+    encode = autoencoder.basis * (autoencoder.latent_std / autoencoder.component_std)
+    back = rearrange(
+        encode, "(k p y q x) c -> (p q) (k y x) c",
+        k=3 * TIME_FACTOR, p=FIELDS, y=side, q=FIELDS, x=side,
+    )  # fmt: skip
+    down = torch.einsum("fdc,dk->fkc", back, kept * scale)
+    network.refiner.down.weight.copy_(down.flatten(0, 1).T)
 
 
 def _started(recipe: TransformerRecipe, start_from: Path | None) -> Transformer:

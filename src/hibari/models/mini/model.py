@@ -19,7 +19,7 @@ from hibari.models.mini.autoencoder import (
     pixels_from_frames,
 )
 from hibari.models.mini.text import MAX_TOKENS, TextEncoder
-from hibari.models.mini.transformer import PATCH, Transformer, Words
+from hibari.models.mini.transformer import FIELDS, PATCH, Transformer, Words
 from hibari.models.plan import Plan, plan
 from hibari.models.protocol import Conditioning, Footprint
 
@@ -105,7 +105,7 @@ class Mini:
         config = self._transformer.config
         tokens, cells = frames * height * width // PATCH**2, frames * height * width
         per_token = config.width * (2 * config.mlp_ratio + 8)
-        per_cell = 12 * config.latent_channels + 8 * config.cell_width
+        per_cell = 12 * config.latent_channels + 8 * config.cell_width + 8 * FIELDS**2 * config.field_width
         pixels = TIME_FACTOR * height * width * SPACE_FACTOR**2
         return Footprint(
             weights=self._weights_bytes,

@@ -2,10 +2,13 @@
 
 Shaped like a U: convolutions over the cells of the latent, a transformer over tokens of 2x2 cells, and convolutions
 over cells again, which also see what the first ones saw (Hoogeboom et al., "Simple diffusion", 2023). So no token has
-to carry detail, and no border between tokens shows. Each of the transformer's blocks attends over all tokens of the
-clip, then to the words of the prompt, then thinks token by token; noise level (per latent frame) and the prompt's
-mean modulate it. Positions are rotary in (frame, row, column); a learned map of the place in the picture and a learned
-vector for each moment of the clip say what relative positions cannot: "rises" is a place that depends on the time.
+to carry detail, and no border between tokens shows. At last a few convolutions over fields of 4x4 px refine the answer:
+what a latent says of a thing depends on where in its cell of 16x16 px the thing lies; fields hardly do.
+
+Each of the transformer's blocks attends over all tokens of the clip, then to the words of the prompt, then thinks token
+by token; noise level (per latent frame) and the prompt's mean modulate it. Positions are rotary in (frame, row,
+column); a learned map of the place in the picture and a learned vector for each moment of the clip say what relative
+positions cannot: "rises" is a place that depends on the time.
 
 Inside, the network says what the clean latent is, and the velocity follows: (x - x0) / sigma. A token holds as many
 numbers as the network is wide, so answering with the velocity itself would fill the width with noise to be carried
@@ -26,6 +29,7 @@ from torch import Tensor, nn
 
 PATCH = 2
 FOURIER = 64  # features of a noise level
+FIELDS = 4  # fields a cell, in each direction
 LATENT_FRAMES = 9  # of a training clip; what comes later in a longer one counts as the last of them
 MIN_SIGMA = 0.05  # below it the velocity is damped: an error of x0 must not be divided by next to nothing
 
@@ -43,6 +47,8 @@ class TransformerConfig:
         mlp_ratio: hidden width of the MLP over D.
         cell_width: R, channels of the convolutions over cells.
         cell_blocks: how many residual blocks of them stand before and after the transformer.
+        field_width: Q, channels of the convolutions over fields.
+        field_blocks: how many residual blocks of them refine the answer.
     """
 
     latent_channels: int
@@ -53,6 +59,8 @@ class TransformerConfig:
     mlp_ratio: int
     cell_width: int
     cell_blocks: tuple[int, int]
+    field_width: int
+    field_blocks: int
 
 
 def norm(x: Tensor) -> Tensor:
@@ -196,19 +204,19 @@ class Convolution(nn.Conv2d):
 
 
 class CellBlock(nn.Module):
-    """Residual block over cells: two 3x3 convolutions, with the frames before and after mixed in between; the noise
-    level and the prompt modulate it."""
+    """Residual block over cells: two 3x3 convolutions, with the frames before and after mixed in between, if it sees
+    them; the noise level and the prompt modulate it."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, width: int, level_width: int, *, sees_neighbours: bool = True) -> None:
         super().__init__()
-        width = config.cell_width
-        self.modulation = nn.Linear(config.width, 2 * width)
+        self.modulation = nn.Linear(level_width, 2 * width)
         self.conv_in = Convolution(width, width)
-        self.neighbours = nn.Linear(2 * width, width, bias=False)
+        self.neighbours = nn.Linear(2 * width, width, bias=False) if sees_neighbours else None
         self.conv_out = Convolution(width, width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
-        nn.init.zeros_(self.neighbours.weight)
+        if self.neighbours:
+            nn.init.zeros_(self.neighbours.weight)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)  # pyright: ignore[reportArgumentType]
 
@@ -216,11 +224,42 @@ class CellBlock(nn.Module):
         """[B, F, H, W, R] to the same."""
         shift, scale = self.modulation(level_BFD)[:, :, None, None].chunk(2, -1)
         h = F.silu(self.conv_in(F.silu(modulate(x_BFHWR, shift, scale))))
-        if h.shape[1] > 1:
+        if self.neighbours and h.shape[1] > 1:
             none = torch.zeros_like(h[:, :1])
             before, after = torch.cat([none, h[:, :-1]], 1), torch.cat([h[:, 1:], none], 1)
             h = h + self.neighbours(torch.cat([before, after], -1))
         return x_BFHWR + self.conv_out(h)
+
+
+class Refiner(nn.Module):
+    """Convolutions over fields of the picture, which correct the predicted x0, frame by frame.
+
+    `up` takes latent cells apart into FIELDS x FIELDS fields, and `down` puts them together. Both begin as what the
+    autoencoder's components mean for each field (`training.transformer.fit_fields`), so that the same thing looks the
+    same wherever in a cell it lies. The last convolution begins with zeros: the answer as it came.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width, fields = config.field_width, FIELDS**2
+        self.up = nn.Linear(2 * config.latent_channels + config.cell_width, fields * 2 * width)
+        self.conv_in = Convolution(2 * width, width)
+        self.blocks = nn.ModuleList(
+            CellBlock(width, config.width, sees_neighbours=False) for _ in range(config.field_blocks)
+        )
+        self.conv_out = Convolution(width, width)
+        self.down = nn.Linear(fields * width, config.latent_channels, bias=False)
+        nn.init.zeros_(self.conv_out.weight)
+        nn.init.zeros_(self.conv_out.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, x0: Tensor, noisy: Tensor, cells: Tensor, level_BFD: Tensor) -> Tensor:
+        """x0, corrected: [B, F, H, W, C] of that, the noisy latent, and what is known of each cell [B, F, H, W, R]."""
+        h = self.up(torch.cat([x0, noisy, cells], -1))
+        h = self.conv_in(rearrange(h, "b f h w (p q c) -> b f (h p) (w q) c", p=FIELDS, q=FIELDS))
+        for block in self.blocks:
+            h = block(h, level_BFD)
+        h = self.conv_out(F.silu(norm(h)))
+        return x0 + self.down(rearrange(h, "b f (h p) (w q) c -> b f h w (p q c)", p=FIELDS, q=FIELDS))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,7 +285,9 @@ class Transformer(nn.Module):
         self.config = config
         width, patch = config.width, config.cell_width * PATCH**2
         self.latent_in = Convolution(config.latent_channels, config.cell_width)
-        self.cells_in = nn.ModuleList(CellBlock(config) for _ in range(config.cell_blocks[0]))
+        self.cells_in = nn.ModuleList(
+            CellBlock(config.cell_width, width) for _ in range(config.cell_blocks[0])
+        )
         self.patch_in = nn.Linear(patch, width)
         self.place = nn.Sequential(nn.Linear(8, width), nn.SiLU(), nn.Linear(width, width))
         self.time = nn.Parameter(torch.zeros(LATENT_FRAMES, 2 * width))
@@ -258,8 +299,11 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.final_modulation = nn.Linear(width, 2 * width)
         self.patch_out = nn.Linear(width, patch)
-        self.cells_out = nn.ModuleList(CellBlock(config) for _ in range(config.cell_blocks[1]))
+        self.cells_out = nn.ModuleList(
+            CellBlock(config.cell_width, width) for _ in range(config.cell_blocks[1])
+        )
         self.latent_out = Convolution(config.cell_width, config.latent_channels)
+        self.refiner = Refiner(config)
         for layer in (self.modulation, self.final_modulation, self.latent_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
@@ -300,7 +344,8 @@ class Transformer(nn.Module):
         time_BFD, when_BFD = self.time[frame_BF].chunk(2, -1)
         level_BFD = self.sigma_in(fourier(sigma_BF).to(latent_BCFHW)) + words.pooled_BD[:, None] + when_BFD
         level_BFD = F.silu(level_BFD)
-        cells = self.latent_in(rearrange(latent_BCFHW, "b c f h w -> b f h w c"))
+        noisy = rearrange(latent_BCFHW, "b c f h w -> b f h w c")
+        cells = self.latent_in(noisy)
         for block in self.cells_in:
             cells = block(cells, level_BFD)
 
@@ -316,7 +361,9 @@ class Transformer(nn.Module):
         cells = cells + rearrange(x, "b f (h w) (p q r) -> b f (h p) (w q) r", h=rows, p=PATCH, q=PATCH)
         for block in self.cells_out:
             cells = block(cells, level_BFD)
-        x0_BCFHW = rearrange(self.latent_out(F.silu(norm(cells))), "b f h w c -> b c f h w")
+        cells = F.silu(norm(cells))
+        x0 = self.refiner(self.latent_out(cells), noisy, cells, level_BFD)
+        x0_BCFHW = rearrange(x0, "b f h w c -> b c f h w")
         return (latent_BCFHW - x0_BCFHW) / sigma_BF.clamp(min=MIN_SIGMA)[:, None, :, None, None]
 
 

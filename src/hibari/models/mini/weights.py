@@ -23,7 +23,7 @@ from hibari.models.mini.autoencoder import Autoencoder, AutoencoderConfig
 from hibari.models.mini.transformer import Transformer, TransformerConfig
 
 FOLDER = Path(__file__).parent / "weights"
-FORMAT = "hibari-mini/5"  # 1 answered with the velocity, 2 with x0, 3 and 4 refine it cell by cell, 5 knows the time
+FORMAT = "hibari-mini/6"  # 1 answered with velocity, 2 with x0; 3 and 4 refine by cells, 6 by fields; 5 knows the time
 ABOUT = "hibari"  # the one key of a file's metadata: safetensors writes several in any order
 
 
