@@ -92,6 +92,35 @@ FAMILIES = (
     ),
 )
 
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """A published model that `hibari pull` knows by a name: where a hub has it, and what in its folder is the model,
+    where it is not the folder itself."""
+
+    name: str
+    repo: str
+    model: str = ""
+
+
+HOSTED = (
+    Hosted("ltx-video-0.9.1", "a-r-r-o-w/LTX-Video-0.9.1-diffusers"),
+    Hosted("ltx-video-0.9.5", "Lightricks/LTX-Video-0.9.5"),
+    Hosted("ltx-video-0.9.7-dev", "Lightricks/LTX-Video-0.9.7-dev"),
+    Hosted("ltx-video-0.9.7-distilled", "Lightricks/LTX-Video-0.9.7-distilled"),
+    Hosted("ltx-video-0.9.8-13b-distilled", "Lightricks/LTX-Video-0.9.8-13B-distilled"),
+    Hosted("cogvideox-2b", "zai-org/CogVideoX-2b"),
+    Hosted("cogvideox-5b", "zai-org/CogVideoX-5b"),
+    Hosted("cogvideox-5b-i2v", "zai-org/CogVideoX-5b-I2V"),
+    Hosted("cogvideox-1.5-5b", "zai-org/CogVideoX1.5-5B"),
+    Hosted("cogvideox-1.5-5b-i2v", "zai-org/CogVideoX1.5-5B-I2V"),
+    Hosted("mochi-1", "genmo/mochi-1-preview"),
+    Hosted("pyramid-flow-miniflux", "rain1011/pyramid-flow-miniflux", "diffusion_transformer_384p"),
+    Hosted("pyramid-flow-sd3", "rain1011/pyramid-flow-sd3", "diffusion_transformer_384p"),
+)
+RECEIPT = "hibari.json"
+"""What `hibari pull` writes into a folder."""
+
 _SIZES = ((128, 128), (160, 96), (96, 160))
 
 MINI = ModelSpec(
@@ -156,26 +185,42 @@ def spec(name: str) -> ModelSpec:
     return _entry(name).spec
 
 
-def find(name: str) -> ModelSpec:
-    """As `spec`, and of a checkpoint at a path, whose last part is then the spec's name: no recipe should tell where
-    on a machine it is. For what a machine's owner says, and not for what comes over the network.
+def pulled(models: Path) -> dict[str, Path]:
+    """What `hibari pull` has brought into a folder whole: names and paths."""
+    found: dict[str, Path] = {}
+    for receipt in sorted(models.glob(f"*/{RECEIPT}")):
+        try:
+            said: Any = json.loads(receipt.read_bytes())
+            if said["complete"]:
+                found[receipt.parent.name] = receipt.parent / str(said["model"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not a receipt of ours, or half of one: that model is pulled again
+    return found
+
+
+def find(name: str, models: Path | None = None) -> ModelSpec:
+    """As `spec`; and of what was pulled into the folder `models`; and of a checkpoint at a path, whose last part is
+    then the spec's name: no recipe should tell where on a machine it is. For what a machine's owner says, and not for
+    what comes over the network.
 
     Raises:
         UnknownModel: as `spec`, or the checkpoint is of no known family.
         WeightsError: what it says of itself is missing or contradicts the family.
     """
-    path = _path(name)
+    path = _path(name, models)
     if path is None:
         return spec(name)
     module = import_module(f"{_family(path).package}.spec")
-    found: ModelSpec = module.read(path, path.name if path.name not in MODELS else f"{path.name} (published)")
+    called = name if models and name in pulled(models) else path.name
+    found: ModelSpec = module.read(path, called if called not in MODELS else f"{called} (published)")
     return found
 
 
-def load(name: str, *, device: torch.device, quantise: str = "") -> Model:
-    """The model itself, with its weights, on `device`: a name of the table, or a path as in `find`. Imports torch.
+def load(name: str, *, device: torch.device, models: Path | None = None, quantise: str = "") -> Model:
+    """The model itself, with its weights, on `device`: a name or a path as in `find`. Imports torch.
 
     Args:
+        models: folder of what was pulled.
         quantise: "int8" or "fp8" for the weights of a published model's transformer.
 
     Raises:
@@ -184,9 +229,9 @@ def load(name: str, *, device: torch.device, quantise: str = "") -> Model:
         WeightsError: its weights are missing or damaged.
         MissingPart: a package that it needs is not installed.
     """
-    path = _path(name)
+    path = _path(name, models)
     if path is not None:
-        found = find(name)
+        found = find(name, models)
         if quantise:
             found = replace(found, quantised=quantise, software=(*found.software, "torchao"))
         return import_module(f"{_family(path).package}.load").load(found, path, device=device)
@@ -227,10 +272,12 @@ def _entry(name: str) -> Entry:
         ) from None
 
 
-def _path(name: str) -> Path | None:
+def _path(name: str, models: Path | None) -> Path | None:
     """The folder or the file that is meant, absolute; None for a name of the table."""
     if name in MODELS:
         return None
+    if models and (path := pulled(models).get(name)):
+        return path.absolute()
     path = Path(name).expanduser()
     return path.absolute() if path.exists() else None  # links have the name, what they lead to may not
 

@@ -8,6 +8,9 @@
 | `HIBARI_CACHE` | folder for what can be computed again, such as read prompts | `hibari` in the user's cache folder |
 | `HIBARI_MEMORY_MB` | memory that models and generations may take together | most of what is free |
 | `HIBARI_HISTORY_MB` | memory for what Pyramid Flow keeps of frames for those that follow; 0 is none | `1024` |
+| `HIBARI_MODELS` | folder of the models that were pulled | `models` in the data folder |
+| `HIBARI_HUB` | the hub that they are pulled from | `https://huggingface.co` |
+| `HIBARI_HUB_TOKEN` | a token of that hub, for models that not everybody is shown | none |
 | `HIBARI_HOST` | address that the server listens on | `127.0.0.1` |
 | `HIBARI_PORT` | its port; 0 is any that is free | `8000` |
 | `HIBARI_DATA_DIR` | folder for the database and the videos | `hibari` in the user's data folder |
@@ -28,9 +31,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from hibari.contracts import InvalidRequest
 
@@ -50,6 +54,9 @@ class Settings:
         cache: folder for what can be computed again; it need not exist.
         memory_bytes: what models and generations may take together; None for most of what is free.
         history_bytes: what Pyramid Flow may keep of frames for those that follow.
+        models: folder of the models that were pulled; it need not exist.
+        hub: URL of the hub that they are pulled from.
+        hub_token: opens what the hub does not show everybody.
     """
 
     model: str
@@ -58,6 +65,9 @@ class Settings:
     cache: Path
     memory_bytes: int | None
     history_bytes: int
+    models: Path
+    hub: str
+    hub_token: str | None = field(repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -73,6 +83,9 @@ class Settings:
             device=_device(values.get("HIBARI_DEVICE") or "auto"),
             cache=_cache(values),
             memory_bytes=_memory_bytes(values.get("HIBARI_MEMORY_MB") or ""),
+            models=_models(values),
+            hub=_hub(values.get("HIBARI_HUB") or "https://huggingface.co"),
+            hub_token=values.get("HIBARI_HUB_TOKEN") or None,
             history_bytes=int(_number(values, "HIBARI_HISTORY_MB", 1024, above=-1)) * 2**20,
         )
 
@@ -146,6 +159,13 @@ class ServerSettings:
         )
 
 
+def set_defaults(**values: str) -> None:
+    """What this process and those that it starts find in their environment where the user has said nothing else: for
+    libraries that can be told in no other way."""
+    for name, value in values.items():
+        os.environ.setdefault(name, value)
+
+
 def _available_cores() -> int:
     # A container or taskset may allow fewer cores than the machine has.
     if hasattr(os, "sched_getaffinity"):
@@ -172,6 +192,22 @@ def _cache(values: Mapping[str, str]) -> Path:
     if base := values.get("XDG_CACHE_HOME"):
         return Path(base) / "hibari"
     return Path(values.get("HOME") or Path.home()) / ".cache" / "hibari"
+
+
+def _models(values: Mapping[str, str]) -> Path:
+    own = values.get("HIBARI_MODELS")
+    return Path(own).expanduser() if own else _data_dir(values) / "models"
+
+
+def _hub(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        raise InvalidRequest(
+            "HIBARI_HUB must be a URL as https://huggingface.co, without user and password; the token has its own "
+            "variable, HIBARI_HUB_TOKEN",
+            field="HIBARI_HUB",
+        )
+    return value
 
 
 def _memory_bytes(value: str) -> int | None:

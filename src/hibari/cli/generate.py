@@ -51,7 +51,13 @@ def generate(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="A name that `hibari models` lists, or a folder of an open model.", metavar="NAME"),
+        typer.Option(help="A name that `hibari models` lists, or the path of an open model.", metavar="NAME"),
+    ] = None,
+    quantise: Annotated[
+        str | None,
+        typer.Option(
+            help="Weights of an open model in 8 bits: int8 or fp8. Less memory, a little off.", metavar="KIND"
+        ),
     ] = None,
     seconds: Annotated[
         float | None,
@@ -163,7 +169,7 @@ def generate(
 ) -> None:
     """Make a video of a sentence; or change, extend, join and loop clips."""
     settings = Settings.from_environment()
-    spec = catalog.find(model or settings.model)
+    spec = catalog.find(model or settings.model, settings.models)
     wanted: dict[str, Any] = {
         "negative_prompt": negative,
         "size": parse_size(size, spec) if size is not None else None,
@@ -209,7 +215,12 @@ def generate(
         from hibari.engine import StepDone
         from hibari.engine.runtime import prepare_torch
 
-        loaded_model = catalog.load(spec.name, device=prepare_torch(settings))
+        loaded_model = catalog.load(
+            model or settings.model,
+            device=prepare_torch(settings),
+            models=settings.models,
+            quantise=quantise or "",
+        )
         loaded_s = perf_counter()
 
         wish = tools.Wish(

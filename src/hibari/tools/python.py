@@ -31,6 +31,7 @@ def generate(
     num_frames: int | None = None,
     variations: int = 1,
     seed: int | None = None,
+    quantise: str = "",
     on_event: Callable[[Event], None] | None = None,
     **wishes: Any,
 ) -> Clip | list[Clip]:
@@ -38,10 +39,11 @@ def generate(
 
     Args:
         prompt: what the video should show.
-        model: a name of the catalog, or a checkpoint folder; by default the setting HIBARI_MODEL.
+        model: a name of the catalog, or what was pulled, or a checkpoint's path; by default the setting HIBARI_MODEL.
         num_frames: length in frames of the finished clip, instead of `seconds`.
         variations: how many, with seeds that follow each other.
         seed: by default a random one, which the recipe tells.
+        quantise: "int8" or "fp8" for an open model's weights: less memory, a little off.
         on_event: is told what the engine does; what it raises ends everything.
         wishes: pictures, clips and tools as in `tools.Wish` (image, last_image, extend, extend_back, loop, connect,
             blend, edit, remix, strength, cards, curve) and options as in `GenerationRequest.resolve` (seconds, size,
@@ -54,7 +56,7 @@ def generate(
     Raises:
         HibariError: see `contracts` for the kinds.
     """
-    loaded, jobs = _jobs(prompt, model, num_frames, variations, seed, wishes)
+    loaded, jobs = _jobs(prompt, model, num_frames, variations, seed, quantise, wishes)
     settings = Settings.from_environment()
     made = make(
         loaded, jobs, on_event=on_event, text_cache=text_cache(settings), memory_bytes=settings.memory_bytes
@@ -73,6 +75,7 @@ def stream(
     num_frames: int | None = None,
     variations: int = 1,
     seed: int | None = None,
+    quantise: str = "",
     **wishes: Any,
 ) -> Iterator[Event]:
     """What the engine tells while it makes what `generate` would: steps with previews, then frames at the model's own
@@ -81,7 +84,7 @@ def stream(
     Raises:
         HibariError: see `contracts` for the kinds; before the first event. Later ones are told as `Failed`.
     """
-    loaded, jobs = _jobs(prompt, model, num_frames, variations, seed, wishes)
+    loaded, jobs = _jobs(prompt, model, num_frames, variations, seed, quantise, wishes)
     settings = Settings.from_environment()
     engine = Engine(lambda _: loaded, text_cache=text_cache(settings), memory_bytes=settings.memory_bytes)
     engine.adopt(loaded)
@@ -113,16 +116,17 @@ def _jobs(
     num_frames: int | None,
     variations: int,
     seed: int | None,
+    quantise: str,
     wishes: dict[str, Any],
 ) -> tuple[Model, list[Job]]:
     settings = Settings.from_environment()
-    spec = catalog.find(model or settings.model)
+    spec = catalog.find(model or settings.model, settings.models)
     options = {name: value for name, value in wishes.items() if name not in _WISHES}
     if num_frames is not None:
         if "seconds" in options:
             raise InvalidRequest("give num_frames or seconds, not both", field="num_frames")
         options["seconds"] = num_frames / (options.get("fps") or spec.fps)
-    loaded = _loaded(spec.name, settings.threads, settings.device)
+    loaded = _loaded(model or settings.model, quantise, settings)
     wish = {name: value for name, value in wishes.items() if name in _WISHES}
     return loaded, jobs_of(loaded, Wish(prompt=prompt, options=options, **wish), seeds(seed, variations))
 
@@ -144,5 +148,5 @@ def jobs_of(model: Model, wish: Wish, of_seeds: Sequence[int]) -> list[Job]:
 
 
 @lru_cache(maxsize=1)
-def _loaded(name: str, threads: int, device: str) -> Model:  # noqa: ARG001 - other settings, another model
-    return catalog.load(name, device=prepare_torch(Settings.from_environment()))
+def _loaded(name: str, quantise: str, settings: Settings) -> Model:
+    return catalog.load(name, device=prepare_torch(settings), models=settings.models, quantise=quantise)
