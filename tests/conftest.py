@@ -68,8 +68,8 @@ def postgres_url() -> Iterator[str]:
     binaries = postgres_server.programs()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed; scripts/need-postgres installs it")
-    with postgres_server.running(binaries) as url:
-        yield url
+    with postgres_server.running(binaries) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")

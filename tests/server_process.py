@@ -55,7 +55,7 @@ class Server:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(30)
+        code = self.process.wait(90)  # a hang, and not a busy machine
         assert self.process.stdout is not None
         self.process.stdout.close()
         return code
