@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -21,15 +23,29 @@ class ChannelNorm(nn.Module):
         return x_BCHW * torch.rsqrt(x_BCHW.square().mean(1, keepdim=True) + 1e-6) * self.gain
 
 
-def fused(module: nn.Module, *names: str) -> nn.Linear:
+class SideBySide(nn.Module):
+    """What linear layers give of the same input, in one tensor."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., D] to [..., widths of all]."""
+        return torch.cat([layer(x) for layer in self.layers], -1)
+
+
+def fused(module: nn.Module, *names: str) -> nn.Module:
     """One layer that gives side by side what linear layers of `module` give of the same input. They leave the module,
-    so that their weights are not in memory twice."""
+    so that their weights are not in memory twice. Quantised weights cannot be joined; their layers stay apart in it."""
     layers: list[nn.Linear] = [getattr(module, name) for name in names]
+    for name in names:
+        delattr(module, name)
+    if any(type(layer.weight.data) is not Tensor for layer in layers):
+        return SideBySide(layers)
     weight = torch.cat([layer.weight for layer in layers])
     biases: list[Tensor | None] = [layer.bias for layer in layers]
     bias = torch.cat([each for each in biases if each is not None]) if biases[0] is not None else None
-    for name in names:
-        delattr(module, name)
     with torch.device("meta"):
         one = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     one.weight = nn.Parameter(weight, requires_grad=False)

@@ -15,8 +15,6 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from hibari.contracts import InvalidRequest
-
 
 class Tokens:
     """How the tokens of a row are divided among the processes of a group; by default there is one, which has all.
@@ -29,20 +27,6 @@ class Tokens:
         self.processes = dist.get_world_size(group) if group else 1
         self._rank = dist.get_rank(group) if group else 0
         self._counts = [0]  # tokens of each process, of the sequence in work
-
-    def check(self, heads: int) -> None:
-        """That so many attention heads can be shared.
-
-        Raises:
-            InvalidRequest: they do not divide evenly.
-        """
-        if heads % self.processes:
-            fitting = [n for n in range(2, heads + 1) if heads % n == 0]
-            raise InvalidRequest(
-                f"the {heads} attention heads of this model cannot be shared by {self.processes} processes; "
-                f"can be: {', '.join(map(str, fitting)) or 'none'}",
-                field="processes",
-            )
 
     def own(self, x: Tensor, dim: int = 1) -> Tensor:
         """This process's tokens of all, which lie along `dim`."""

@@ -23,7 +23,7 @@ class Published:
     dtype: torch.dtype
     weights_sha256: str | None
     plain = False
-    """Whether to leave the transformer as diffusers has it: slower, and the same to rounding. Set before it is loaded."""
+    """Whether the transformer stays as diffusers has it: slower, the same to rounding. Set before it is loaded."""
     _transformer: Part
     _autoencoder: Part
 
