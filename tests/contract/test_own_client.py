@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
+import httpx2
 import pytest
 from PIL import Image
 
@@ -158,6 +159,16 @@ def test_progress_as_it_happens(own: Client) -> None:
     assert previews
     assert all(preview[:4] == b"RIFF" for preview in previews)
     assert (told[-1].kind, told[-1].video.status) == ("completed", "completed")
+
+
+def test_progress_of_all_videos_a_link_and_a_webhook(own: Client) -> None:
+    hook = own.create_webhook("https://8.8.8.8/hook", event_types=["video.failed"])
+    made = [own.create(f"cat {number}", seconds=2) for number in range(2)]
+    ends = {one.video.id: one.kind for one in own.all_progress() if one.video.is_final}
+    assert [ends[video.id] for video in made] == ["completed", "completed"]
+    link = own.link(made[0], variant="thumbnail", seconds=60)
+    assert httpx2.get(link.url).content[8:12] == b"WEBP"
+    own.delete_webhook(hook)
 
 
 def test_progress_goes_on_after_lost_connections(own: Client, wire: CuttingProxy, key: str) -> None:

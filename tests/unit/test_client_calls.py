@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import httpx2
 import pytest
@@ -18,6 +19,8 @@ from hibari.api import asked
 from hibari.client import ApiError, AsyncClient, Client, UnexpectedAnswer, Unreachable, tries
 from hibari.client.errors import refusal
 from hibari.contracts import HibariError, InputError, InvalidRequest, OutputError
+from hibari.webhooks import signing
+from hibari.webhooks.outbox import event_of
 
 Answer = Callable[[httpx2.Request], httpx2.Response]
 VIDEO = {
@@ -249,19 +252,13 @@ def test_a_video_that_failed_or_was_deleted_while_it_was_waited_for() -> None:
         client.wait("video_1")
 
 
-# What it does not have: the operator's and the studio's, links for browsers, and (below) webhook endpoints.
-NOT_OF_THE_CLIENT = {
-    "/metrics",
-    "/v1/session",
-    "/v1/events",
-    "/v1/videos/{video_id}/link",
-    "/v1/links/{video_id}/{variant}",
-}
+# What it does not have: the operator's and the studio's, and where links lead.
+NOT_OF_THE_CLIENT = {"/metrics", "/v1/session", "/v1/links/{video_id}/{variant}"}
 
 
 def test_the_client_has_every_route(tmp_path: Path) -> None:
     """Each of its calls against the real application: together they meet every operation of the OpenAPI page."""
-    parts = parts_for(settings_for(tmp_path))
+    parts = parts_for(settings_for(tmp_path, HIBARI_PRIVATE_URLS="1"))
     app = client_for(parts)
     met: set[tuple[str, str]] = set()
     schema = app.get("/v1/openapi.json").json()
@@ -287,13 +284,34 @@ def test_the_client_has_every_route(tmp_path: Path) -> None:
         assert client.again(video).id != video.id
         assert client.forecast("a cat", seconds=4).frames == 32
         client.page()
+        assert client.link(video).url.startswith("http://127.0.0.1:8000/v1/links/")
         client.download(video, tmp_path / "a.mp4")
         mo = client.character(client.create_character("Mo", video).id)
         client.model(client.models()[0].id)
         assert client.health().ready
-        client.cancel(video)
+        hook = client.create_webhook("http://127.0.0.1:9/hook", name="mine")
+        all_ids = [one.id for one in client.videos()]
+        for one in all_ids:
+            client.cancel(one)
+        assert list(client.all_progress()) == [], "nothing is left to tell of"
+        told = client.webhook_log(hook).deliveries[0]
+        assert client.webhook_delivery(hook, told.event) == told
+        assert client.replay_webhook(hook, told.event).status == "pending"
+        with pytest.raises(room.BadRequest):
+            client.sample_webhook(hook)  # nobody listens there
+        assert client.rotate_webhook_secret(hook).secret not in (None, hook.secret)
+        assert not client.update_webhook(hook, enabled=False).enabled
+        assert client.webhooks() == (client.webhook(hook),)
+        assert client.webhook_event_types() == get_args(room.EventType)
+        client.delete_webhook(hook)
+        assert client.webhooks() == ()
         client.delete(video)
-    named = {video.id: "{video_id}", mo.id: "{character_id}"}
+    named = {
+        **dict.fromkeys(all_ids, "{video_id}"),
+        mo.id: "{character_id}",
+        hook.id: "{endpoint_id}",
+        told.event.id: "{event_id}",
+    }
     asked_for = {
         (method, "/".join(named.get(part, part) for part in path.split("/"))) for method, path in met
     }
@@ -302,7 +320,7 @@ def test_the_client_has_every_route(tmp_path: Path) -> None:
         (method, path)
         for path, operations in schema["paths"].items()
         for method in operations
-        if path not in NOT_OF_THE_CLIENT and not path.startswith("/v1/webhook")
+        if path not in NOT_OF_THE_CLIENT
     }
     assert asked_for == wanted
 
@@ -318,6 +336,81 @@ def test_the_options_are_those_of_the_api() -> None:
     assert said(room.StrengthOptions) | {"prompt", "videos", "curve"} == set(asked.Blend.model_fields)
     assert said(room.ConnectOptions) | {"prompt", "videos"} == set(asked.Connect.model_fields)
     assert said(room.Options) | {"prompt", "video", "seconds", "backward"} == set(asked.Extend.model_fields)
+
+
+def test_help_shows_what_a_call_is_told() -> None:
+    for kind in (Client, AsyncClient):
+        extend = vars(kind)["extend"]
+        assert extend.__name__ == "extend"
+        assert extend.__doc__.startswith("Go on with a clip")
+        names = list(signature(extend).parameters)
+        assert names == ["self", "clip", "prompt", "seconds", "backward", "options"]
+
+
+def sent(secret: str, at: float) -> tuple[str, dict[str, str]]:
+    """What the server sends to an endpoint."""
+    event_id, body = event_of("video.completed", "video_1", at)
+    headers = signing.headers(event_id, body, at, [secret])
+    return body, {name.title(): value for name, value in headers.items()}
+
+
+def test_what_comes_to_a_webhook_is_read_if_it_was_signed() -> None:
+    secret, other = signing.new_secret(), signing.new_secret()
+    body, headers = sent(secret, 1000.0)
+    event = room.read_webhook(body.encode(), headers, secret, now=1200.0)
+    assert (event.type, event.video_id, event.id) == ("video.completed", "video_1", headers["Webhook-Id"])
+    own, others = headers["Webhook-Signature"], sent(other, 1000.0)[1]["Webhook-Signature"]
+    both = {**headers, "Webhook-Signature": f"v1a,x {others} {own}"}
+    assert room.read_webhook(body, both, secret, now=1000.0) == event
+
+    def refused(
+        match: str, body: str = body, secret: str = secret, now: float = 1000.0, **changed: str
+    ) -> None:
+        with pytest.raises(room.InvalidWebhook, match=match):
+            room.read_webhook(body, {**headers, **changed}, secret, now=now)
+
+    refused("not signed with this secret", secret=other)
+    refused("was changed", body.replace("completed", "failed"))
+    refused("was changed", **{"Webhook-Timestamp": "1001"})
+    refused("was changed", **{"Webhook-Signature": own.replace("v1,", "v2,")})
+    refused("more than 300 s", now=1301.0)
+    refused("more than 300 s", now=699.0)
+    refused("no headers of a webhook", **{"Webhook-Timestamp": "soon"})
+    refused("the secret is none", secret="whsec_?")
+    with pytest.raises(room.InvalidWebhook, match="no headers"):
+        room.read_webhook(body, {}, secret)
+
+
+class Cut(httpx2.SyncByteStream):
+    """A stream that ends, or is lost."""
+
+    def __init__(self, *pieces: str, lost: bool = False) -> None:
+        self.pieces, self.lost = pieces, lost
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from (piece.encode() for piece in self.pieces)
+        if self.lost:
+            raise httpx2.ReadError("lost")
+
+
+def test_all_progress_goes_on_where_each_video_was(pauses: list[float]) -> None:
+    def event(place: str, kind: str, video_id: str) -> str:
+        data = json.dumps({"at": 1.0, "video": {**VIDEO, "id": video_id}})
+        return f"id: {place}\nevent: {kind}\ndata: {data}\n\n"
+
+    streams = [
+        Cut(event("a.1", "created", "a"), event("a.1,b.4", "claimed", "b"), lost=True),
+        Cut(event("a.3,b.4", "completed", "a")),  # it ends, although b is not finished
+        Cut('event: deleted\ndata: {"id": "b", "deleted": true}\n\n'),
+    ]
+    kind = {"Content-Type": "text/event-stream"}
+    server = Server(*(httpx2.Response(200, stream=stream, headers=kind) for stream in streams))
+    with server.client() as client:
+        told = [(progress.video.id, progress.number, progress.kind) for progress in client.all_progress()]
+    assert told == [("a", 1, "created"), ("b", 4, "claimed"), ("a", 3, "completed")]
+    places = [request.headers.get("last-event-id") for request in server.asked]
+    assert places == [None, "a.1,b.4", "a.3,b.4"]
+    assert len(pauses) == 2
 
 
 def test_pauses_grow_and_are_uneven() -> None:

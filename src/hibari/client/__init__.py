@@ -8,9 +8,9 @@
             print(progress.step, progress.steps)
         client.download(video, "cat.mp4")
 
-`calls` says what every call sends and reads, once for both; `records` is what comes back, `errors` what is raised;
-`tries` decides what is tried again, `following` and `partial` go on after a lost connection. It needs nothing of the
-other rooms but the error tree, and no torch.
+`calls` and `hooks` say what every call is told, sends and reads, once for both; `records` is what comes back, `errors`
+what is raised; `tries` decides what is tried again, `following` and `partial` go on after a lost connection. It needs
+nothing of the other rooms but the error tree, and no torch.
 """
 
 from hibari.client.asynchronous import AsyncClient
@@ -22,6 +22,7 @@ from hibari.client.errors import (
     ClientError,
     Conflict,
     Forbidden,
+    InvalidWebhook,
     LimitReached,
     ModelNotFound,
     NotFound,
@@ -36,12 +37,22 @@ from hibari.client.errors import (
     VideoFailed,
     VideoNotReady,
 )
+from hibari.client.hooks import (
+    EventType,
+    WebhookAttempt,
+    WebhookDelivery,
+    WebhookEndpoint,
+    WebhookEvent,
+    WebhookLog,
+    read_webhook,
+)
 from hibari.client.records import (
     Card,
     Character,
     Details,
     Forecast,
     Health,
+    Link,
     Model,
     Page,
     Picture,
@@ -65,10 +76,13 @@ __all__ = [
     "CreateOptions",
     "Details",
     "EditOptions",
+    "EventType",
     "Forbidden",
     "Forecast",
     "Health",
+    "InvalidWebhook",
     "LimitReached",
+    "Link",
     "Model",
     "ModelNotFound",
     "NotFound",
@@ -90,4 +104,10 @@ __all__ = [
     "VideoError",
     "VideoFailed",
     "VideoNotReady",
+    "WebhookAttempt",
+    "WebhookDelivery",
+    "WebhookEndpoint",
+    "WebhookEvent",
+    "WebhookLog",
+    "read_webhook",
 ]

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, Unpack
+from typing import Any, Concatenate, Literal, ParamSpec, Self
 
 import httpx2
 
-from hibari.client import calls
-from hibari.client.base import RETRIES, TIMEOUT_S, URL, Base
-from hibari.client.calls import (
-    Answer,
-    Call,
-    Clip,
-    ConnectOptions,
-    CreateOptions,
-    EditOptions,
-    Options,
-    StrengthOptions,
-)
+from hibari.client import calls, hooks
+from hibari.client.base import RETRIES, TIMEOUT_S, URL, Base, like
+from hibari.client.calls import Answer, Call
 from hibari.client.errors import Unavailable, failed
-from hibari.client.following import SILENCE_S, Following
+from hibari.client.following import SILENCE_S, Following, FollowingAll
 from hibari.client.partial import Partial
-from hibari.client.records import Character, Forecast, Health, Model, Page, Progress, Variant, Video
+from hibari.client.records import Health, Progress, Variant, Video
+
+Told = ParamSpec("Told")
+
+
+def _awaited(
+    make: Callable[Told, Call[Answer]],
+) -> Callable[Concatenate[AsyncClient, Told], Coroutine[Any, Any, Answer]]:
+    """The method that makes a call and awaits its answer."""
+
+    async def method(self: AsyncClient, *args: Told.args, **kwargs: Told.kwargs) -> Answer:
+        return await self.ask(make(*args, **kwargs))
+
+    return like(make, method)
 
 
 class AsyncClient(Base):
@@ -73,67 +77,36 @@ class AsyncClient(Base):
         """Close the connections."""
         await self._http.aclose()
 
-    async def create(self, prompt: str = "", **options: Unpack[CreateOptions]) -> Video:
-        """Ask for a video of a prompt, a first picture (`input_reference`) or a storyboard (`cards`)."""
-        return await self._ask(calls.create(prompt, **options))
+    create = _awaited(calls.create)
+    forecast = _awaited(calls.forecast)
+    edit = _awaited(calls.edit)
+    extend = _awaited(calls.extend)
+    loop = _awaited(calls.loop)
+    connect = _awaited(calls.connect)
+    blend = _awaited(calls.blend)
+    remix = _awaited(calls.remix)
+    again = _awaited(calls.again)
+    retrieve = _awaited(calls.retrieve)
+    page = _awaited(calls.page)
+    delete = _awaited(calls.delete)
+    cancel = _awaited(calls.cancel)
+    link = _awaited(calls.link)
+    create_character = _awaited(calls.create_character)
+    character = _awaited(calls.character)
+    models = _awaited(calls.models)
+    model = _awaited(calls.model)
 
-    async def forecast(self, prompt: str = "", **options: Unpack[CreateOptions]) -> Forecast:
-        """What `create` would make of the same, and how long it would take; nothing is made."""
-        return await self._ask(calls.forecast(prompt, **options))
-
-    async def edit(self, clip: Clip, prompt: str, **options: Unpack[EditOptions]) -> Video:
-        """Change a clip by a prompt."""
-        return await self._ask(calls.edit(clip, prompt, **options))
-
-    async def extend(
-        self, clip: Clip, prompt: str, seconds: float, *, backward: bool = False, **options: Unpack[Options]
-    ) -> Video:
-        """Go on with a clip for so many seconds, or lead up to it; the new video has both."""
-        return await self._ask(calls.extend(clip, prompt, seconds, backward=backward, **options))
-
-    async def loop(self, clip: Clip, prompt: str = "", **options: Unpack[ConnectOptions]) -> Video:
-        """Lead a clip's end back to its beginning. One of one's own needs a prompt that says what it shows."""
-        return await self._ask(calls.loop(clip, prompt, **options))
-
-    async def connect(
-        self,
-        first: Video | str,
-        second: Video | str,
-        prompt: str = "",
-        **options: Unpack[ConnectOptions],
-    ) -> Video:
-        """Join two videos by new seconds between them."""
-        return await self._ask(calls.connect(first, second, prompt, **options))
-
-    async def blend(
-        self,
-        first: Video | str,
-        second: Video | str,
-        prompt: str = "",
-        *,
-        curve: Literal["linear", "smooth", "step"] = "smooth",
-        **options: Unpack[StrengthOptions],
-    ) -> Video:
-        """Make one video of two, the first turning into the second."""
-        return await self._ask(calls.blend(first, second, prompt, curve=curve, **options))
-
-    async def remix(self, video: Video | str, prompt: str, **options: Unpack[StrengthOptions]) -> Video:
-        """Make a video again from its own noise, with another prompt."""
-        return await self._ask(calls.remix(video, prompt, **options))
-
-    async def again(self, video: Video | str, *, idempotency_key: str | None = None) -> Video:
-        """Make a video once more from all that it was made from, as after a failure."""
-        return await self._ask(calls.again(video, idempotency_key=idempotency_key))
-
-    async def retrieve(self, video: Video | str) -> Video:
-        """A video as it is now."""
-        return await self._ask(calls.retrieve(video))
-
-    async def page(
-        self, *, after: str | None = None, limit: int = 20, order: Literal["asc", "desc"] = "desc"
-    ) -> Page:
-        """A part of the list of videos, behind the id `after`; the newest first, or the oldest."""
-        return await self._ask(calls.page(after, limit, order))
+    create_webhook = _awaited(hooks.create_webhook)
+    webhooks = _awaited(hooks.webhooks)
+    webhook = _awaited(hooks.webhook)
+    update_webhook = _awaited(hooks.update_webhook)
+    delete_webhook = _awaited(hooks.delete_webhook)
+    rotate_webhook_secret = _awaited(hooks.rotate_webhook_secret)
+    sample_webhook = _awaited(hooks.sample_webhook)
+    webhook_log = _awaited(hooks.webhook_log)
+    webhook_delivery = _awaited(hooks.webhook_delivery)
+    replay_webhook = _awaited(hooks.replay_webhook)
+    webhook_event_types = _awaited(hooks.webhook_event_types)
 
     async def videos(self, *, order: Literal["asc", "desc"] = "desc") -> AsyncIterator[Video]:
         """All videos, read page by page."""
@@ -144,39 +117,15 @@ class AsyncClient(Base):
                 yield video
             after, more = page.last_id, page.has_more
 
-    async def delete(self, video: Video | str) -> None:
-        """Delete a video, whatever state it is in."""
-        await self._ask(calls.delete(video))
-
-    async def cancel(self, video: Video | str) -> Video:
-        """Stop a video and keep its record."""
-        return await self._ask(calls.cancel(video))
-
-    async def create_character(self, name: str, clip: Clip) -> Character:
-        """Keep a character: a name, and a clip that shows it."""
-        return await self._ask(calls.create_character(name, clip))
-
-    async def character(self, character_id: str) -> Character:
-        """A character that was kept."""
-        return await self._ask(calls.character(character_id))
-
-    async def models(self) -> tuple[Model, ...]:
-        """What can be asked for."""
-        return await self._ask(calls.models())
-
-    async def model(self, name: str) -> Model:
-        """A model, or a name that stands for one."""
-        return await self._ask(calls.model(name))
-
     async def health(self) -> Health:
         """Whether the server lives, and can be given work."""
-        version = await self._ask(calls.healthz())
+        version = await self.ask(calls.healthz())
         try:
-            return Health(version, await self._ask(calls.readyz()))
+            return Health(version, await self.ask(calls.readyz()))
         except Unavailable:
             return Health(version, ready=False)
 
-    async def with_progress(self, video: Video | str, *, after: int = 0) -> AsyncGenerator[Progress]:
+    def with_progress(self, video: Video | str, *, after: int = 0) -> AsyncGenerator[Progress]:
         """What happens to a video, as it happens, up to its last event; goes on by itself where a connection was lost.
         Whoever leaves it early closes it with `contextlib.aclosing`.
 
@@ -187,28 +136,12 @@ class AsyncClient(Base):
         Raises:
             NotFound: there is no such video, or it was deleted meanwhile.
         """
-        following = Following(calls.id_of(video), after)
-        call = calls.events(video)
-        tries = self._tries()
-        while not following.is_over:
-            try:
-                async with self._stream(call, following.begin()) as response:
-                    if response.is_success:
-                        async for told in httpx2.EventSource(response):
-                            if (progress := following.read(told)) is not None:
-                                tries.reset()
-                                yield progress
-                        if following.has_nothing_more:
-                            return
-                        pause_s = tries.after_end()
-                    else:
-                        await response.aread()
-                        pause_s = tries.after_refusal(response)
-            except httpx2.TransportError as error:
-                pause_s = tries.after_loss(error)
-            if not following.is_over:
-                await asyncio.sleep(pause_s)
-                following.video = await self.retrieve(video)
+        return self._follow(Following(video, after))
+
+    def all_progress(self) -> AsyncGenerator[Progress]:
+        """What happens to all videos that are not finished, also to those that are made meanwhile, until none is left;
+        otherwise as `with_progress`. A video that is deleted is told of no more."""
+        return self._follow(FollowingAll())
 
     async def wait(self, video: Video | str) -> Video:
         """The video once it is finished.
@@ -249,6 +182,29 @@ class AsyncClient(Base):
                 await asyncio.sleep(pause_s)
             return partial.finish()
 
+    async def _follow(self, following: Following) -> AsyncGenerator[Progress]:
+        tries = self._tries()
+        while not following.is_over:
+            try:
+                async with self._stream(following.call, following.begin()) as response:
+                    if response.is_success:
+                        async for told in httpx2.EventSource(response):
+                            if (progress := following.read(told)) is not None:
+                                tries.reset()
+                                yield progress
+                        if following.has_nothing_more:
+                            return
+                        pause_s = tries.after_end()
+                    else:
+                        await response.aread()
+                        pause_s = tries.after_refusal(response)
+            except httpx2.TransportError as error:
+                pause_s = tries.after_loss(error)
+            if not following.is_over:
+                await asyncio.sleep(pause_s)
+                if following.look is not None:
+                    following.seen = await self.ask(following.look)
+
     def _stream(
         self, call: Call[None], headers: Mapping[str, str]
     ) -> AbstractAsyncContextManager[httpx2.Response]:
@@ -256,7 +212,8 @@ class AsyncClient(Base):
         url, params = self._url(call), dict(call.params)
         return self._http.stream(call.method, url, params=params, headers=dict(headers), timeout=timeout_s)
 
-    async def _ask(self, call: Call[Answer]) -> Answer:
+    async def ask(self, call: Call[Answer]) -> Answer:
+        """Make a call, as those above do."""
         tries = self._tries()
         while True:
             try:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import update_wrapper
+from inspect import Parameter, signature
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from hibari.client.calls import Call
@@ -12,6 +15,18 @@ from hibari.contracts import InvalidRequest
 URL = "http://127.0.0.1:8000/v1"
 TIMEOUT_S = 60.0
 RETRIES = 5  # about 15 seconds, in which a server comes back that was restarted
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def like(make: Callable[..., Call[Any]], method: Method) -> Method:
+    """The method, with name, words and arguments of the call that it makes: for `help` and editors."""
+    said = signature(make)
+    own = Parameter("self", Parameter.POSITIONAL_OR_KEYWORD)
+    shown = said.replace(parameters=[own, *said.parameters.values()], return_annotation=said.empty)
+    update_wrapper(method, make).__dict__["__signature__"] = shown
+    return method
 
 
 class Base:

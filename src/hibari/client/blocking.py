@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, Unpack
+from typing import Concatenate, Literal, ParamSpec, Self
 
 import httpx2
 
-from hibari.client import calls
-from hibari.client.base import RETRIES, TIMEOUT_S, URL, Base
-from hibari.client.calls import (
-    Answer,
-    Call,
-    Clip,
-    ConnectOptions,
-    CreateOptions,
-    EditOptions,
-    Options,
-    StrengthOptions,
-)
+from hibari.client import calls, hooks
+from hibari.client.base import RETRIES, TIMEOUT_S, URL, Base, like
+from hibari.client.calls import Answer, Call
 from hibari.client.errors import Unavailable, failed
-from hibari.client.following import SILENCE_S, Following
+from hibari.client.following import SILENCE_S, Following, FollowingAll
 from hibari.client.partial import Partial
-from hibari.client.records import Character, Forecast, Health, Model, Page, Progress, Variant, Video
+from hibari.client.records import Health, Progress, Variant, Video
+
+Told = ParamSpec("Told")
+
+
+def _waiting(make: Callable[Told, Call[Answer]]) -> Callable[Concatenate[Client, Told], Answer]:
+    """The method that makes a call and waits for its answer."""
+
+    def method(self: Client, *args: Told.args, **kwargs: Told.kwargs) -> Answer:
+        return self.ask(make(*args, **kwargs))
+
+    return like(make, method)
 
 
 class Client(Base):
@@ -73,67 +75,36 @@ class Client(Base):
         """Close the connections."""
         self._http.close()
 
-    def create(self, prompt: str = "", **options: Unpack[CreateOptions]) -> Video:
-        """Ask for a video of a prompt, a first picture (`input_reference`) or a storyboard (`cards`)."""
-        return self._ask(calls.create(prompt, **options))
+    create = _waiting(calls.create)
+    forecast = _waiting(calls.forecast)
+    edit = _waiting(calls.edit)
+    extend = _waiting(calls.extend)
+    loop = _waiting(calls.loop)
+    connect = _waiting(calls.connect)
+    blend = _waiting(calls.blend)
+    remix = _waiting(calls.remix)
+    again = _waiting(calls.again)
+    retrieve = _waiting(calls.retrieve)
+    page = _waiting(calls.page)
+    delete = _waiting(calls.delete)
+    cancel = _waiting(calls.cancel)
+    link = _waiting(calls.link)
+    create_character = _waiting(calls.create_character)
+    character = _waiting(calls.character)
+    models = _waiting(calls.models)
+    model = _waiting(calls.model)
 
-    def forecast(self, prompt: str = "", **options: Unpack[CreateOptions]) -> Forecast:
-        """What `create` would make of the same, and how long it would take; nothing is made."""
-        return self._ask(calls.forecast(prompt, **options))
-
-    def edit(self, clip: Clip, prompt: str, **options: Unpack[EditOptions]) -> Video:
-        """Change a clip by a prompt."""
-        return self._ask(calls.edit(clip, prompt, **options))
-
-    def extend(
-        self, clip: Clip, prompt: str, seconds: float, *, backward: bool = False, **options: Unpack[Options]
-    ) -> Video:
-        """Go on with a clip for so many seconds, or lead up to it; the new video has both."""
-        return self._ask(calls.extend(clip, prompt, seconds, backward=backward, **options))
-
-    def loop(self, clip: Clip, prompt: str = "", **options: Unpack[ConnectOptions]) -> Video:
-        """Lead a clip's end back to its beginning. One of one's own needs a prompt that says what it shows."""
-        return self._ask(calls.loop(clip, prompt, **options))
-
-    def connect(
-        self,
-        first: Video | str,
-        second: Video | str,
-        prompt: str = "",
-        **options: Unpack[ConnectOptions],
-    ) -> Video:
-        """Join two videos by new seconds between them."""
-        return self._ask(calls.connect(first, second, prompt, **options))
-
-    def blend(
-        self,
-        first: Video | str,
-        second: Video | str,
-        prompt: str = "",
-        *,
-        curve: Literal["linear", "smooth", "step"] = "smooth",
-        **options: Unpack[StrengthOptions],
-    ) -> Video:
-        """Make one video of two, the first turning into the second."""
-        return self._ask(calls.blend(first, second, prompt, curve=curve, **options))
-
-    def remix(self, video: Video | str, prompt: str, **options: Unpack[StrengthOptions]) -> Video:
-        """Make a video again from its own noise, with another prompt."""
-        return self._ask(calls.remix(video, prompt, **options))
-
-    def again(self, video: Video | str, *, idempotency_key: str | None = None) -> Video:
-        """Make a video once more from all that it was made from, as after a failure."""
-        return self._ask(calls.again(video, idempotency_key=idempotency_key))
-
-    def retrieve(self, video: Video | str) -> Video:
-        """A video as it is now."""
-        return self._ask(calls.retrieve(video))
-
-    def page(
-        self, *, after: str | None = None, limit: int = 20, order: Literal["asc", "desc"] = "desc"
-    ) -> Page:
-        """A part of the list of videos, behind the id `after`; the newest first, or the oldest."""
-        return self._ask(calls.page(after, limit, order))
+    create_webhook = _waiting(hooks.create_webhook)
+    webhooks = _waiting(hooks.webhooks)
+    webhook = _waiting(hooks.webhook)
+    update_webhook = _waiting(hooks.update_webhook)
+    delete_webhook = _waiting(hooks.delete_webhook)
+    rotate_webhook_secret = _waiting(hooks.rotate_webhook_secret)
+    sample_webhook = _waiting(hooks.sample_webhook)
+    webhook_log = _waiting(hooks.webhook_log)
+    webhook_delivery = _waiting(hooks.webhook_delivery)
+    replay_webhook = _waiting(hooks.replay_webhook)
+    webhook_event_types = _waiting(hooks.webhook_event_types)
 
     def videos(self, *, order: Literal["asc", "desc"] = "desc") -> Iterator[Video]:
         """All videos, read page by page."""
@@ -143,35 +114,11 @@ class Client(Base):
             yield from page.videos
             after, more = page.last_id, page.has_more
 
-    def delete(self, video: Video | str) -> None:
-        """Delete a video, whatever state it is in."""
-        self._ask(calls.delete(video))
-
-    def cancel(self, video: Video | str) -> Video:
-        """Stop a video and keep its record."""
-        return self._ask(calls.cancel(video))
-
-    def create_character(self, name: str, clip: Clip) -> Character:
-        """Keep a character: a name, and a clip that shows it."""
-        return self._ask(calls.create_character(name, clip))
-
-    def character(self, character_id: str) -> Character:
-        """A character that was kept."""
-        return self._ask(calls.character(character_id))
-
-    def models(self) -> tuple[Model, ...]:
-        """What can be asked for."""
-        return self._ask(calls.models())
-
-    def model(self, name: str) -> Model:
-        """A model, or a name that stands for one."""
-        return self._ask(calls.model(name))
-
     def health(self) -> Health:
         """Whether the server lives, and can be given work."""
-        version = self._ask(calls.healthz())
+        version = self.ask(calls.healthz())
         try:
-            return Health(version, self._ask(calls.readyz()))
+            return Health(version, self.ask(calls.readyz()))
         except Unavailable:
             return Health(version, ready=False)
 
@@ -185,28 +132,12 @@ class Client(Base):
         Raises:
             NotFound: there is no such video, or it was deleted meanwhile.
         """
-        following = Following(calls.id_of(video), after)
-        call = calls.events(video)
-        tries = self._tries()
-        while not following.is_over:
-            try:
-                with self._stream(call, following.begin()) as response:
-                    if response.is_success:
-                        for told in httpx2.EventSource(response):
-                            if (progress := following.read(told)) is not None:
-                                tries.reset()
-                                yield progress
-                        if following.has_nothing_more:
-                            return
-                        pause_s = tries.after_end()
-                    else:
-                        response.read()
-                        pause_s = tries.after_refusal(response)
-            except httpx2.TransportError as error:
-                pause_s = tries.after_loss(error)
-            if not following.is_over:
-                time.sleep(pause_s)
-                following.video = self.retrieve(video)
+        return self._follow(Following(video, after))
+
+    def all_progress(self) -> Generator[Progress]:
+        """What happens to all videos that are not finished, also to those that are made meanwhile, until none is left;
+        otherwise as `with_progress`. A video that is deleted is told of no more."""
+        return self._follow(FollowingAll())
 
     def wait(self, video: Video | str) -> Video:
         """The video once it is finished.
@@ -247,6 +178,29 @@ class Client(Base):
                 time.sleep(pause_s)
             return partial.finish()
 
+    def _follow(self, following: Following) -> Generator[Progress]:
+        tries = self._tries()
+        while not following.is_over:
+            try:
+                with self._stream(following.call, following.begin()) as response:
+                    if response.is_success:
+                        for told in httpx2.EventSource(response):
+                            if (progress := following.read(told)) is not None:
+                                tries.reset()
+                                yield progress
+                        if following.has_nothing_more:
+                            return
+                        pause_s = tries.after_end()
+                    else:
+                        response.read()
+                        pause_s = tries.after_refusal(response)
+            except httpx2.TransportError as error:
+                pause_s = tries.after_loss(error)
+            if not following.is_over:
+                time.sleep(pause_s)
+                if following.look is not None:
+                    following.seen = self.ask(following.look)
+
     def _stream(
         self, call: Call[None], headers: Mapping[str, str]
     ) -> AbstractContextManager[httpx2.Response]:
@@ -254,7 +208,8 @@ class Client(Base):
         url, params = self._url(call), dict(call.params)
         return self._http.stream(call.method, url, params=params, headers=dict(headers), timeout=timeout_s)
 
-    def _ask(self, call: Call[Answer]) -> Answer:
+    def ask(self, call: Call[Answer]) -> Answer:
+        """Make a call, as those above do."""
         tries = self._tries()
         while True:
             try:

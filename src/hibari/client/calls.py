@@ -1,4 +1,5 @@
-"""Every call of the API: what is sent, and how the answer is read. Both clients make these and nothing else."""
+"""Every call of the API: what it is told, what is sent, and how the answer is read. Each of these functions is a method
+of both clients, which send what it returns."""
 
 from __future__ import annotations
 
@@ -12,7 +13,18 @@ from typing import IO, Any, Generic, Literal, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 from hibari.client.errors import UnexpectedAnswer
-from hibari.client.records import Card, Character, Forecast, Json, Model, Page, Picture, Variant, Video
+from hibari.client.records import (
+    Card,
+    Character,
+    Forecast,
+    Json,
+    Link,
+    Model,
+    Page,
+    Picture,
+    Variant,
+    Video,
+)
 from hibari.contracts import InputError
 
 MOST_OF_A_PAGE = 100
@@ -130,99 +142,108 @@ class Call(Generic[Answer]):
             ) from error
 
 
-def create(prompt: str, **options: Unpack[CreateOptions]) -> Call[Video]:
-    """POST /videos."""
+def create(prompt: str = "", **options: Unpack[CreateOptions]) -> Call[Video]:
+    """Ask for a video of a prompt, a first picture (`input_reference`) or a storyboard (`cards`)."""
     return _make("/videos", *_wish(prompt, **options))
 
 
-def forecast(prompt: str, **options: Unpack[CreateOptions]) -> Call[Forecast]:
-    """POST /videos/forecast."""
+def forecast(prompt: str = "", **options: Unpack[CreateOptions]) -> Call[Forecast]:
+    """What `create` would make of the same, and how long it would take; nothing is made."""
     values, files = _wish(prompt, **options)
     values.pop("idempotency_key", None)
     return Call("POST", "/videos/forecast", Forecast.from_json, body=values, files=files)
 
 
 def edit(clip: Clip, prompt: str, **options: Unpack[EditOptions]) -> Call[Video]:
-    """POST /videos/edits."""
+    """Change a clip by a prompt."""
     return _of_clip("/videos/edits", clip, {**options, "prompt": prompt})
 
 
 def extend(
-    clip: Clip, prompt: str, seconds: float, *, backward: bool, **options: Unpack[Options]
+    clip: Clip, prompt: str, seconds: float, *, backward: bool = False, **options: Unpack[Options]
 ) -> Call[Video]:
-    """POST /videos/extensions."""
+    """Go on with a clip for so many seconds, or lead up to it; the new video has both."""
     values: dict[str, Any] = {**options, "prompt": prompt, "seconds": seconds, "backward": backward}
     return _of_clip("/videos/extensions", clip, values)
 
 
-def loop(clip: Clip, prompt: str, **options: Unpack[ConnectOptions]) -> Call[Video]:
-    """POST /videos/loops."""
+def loop(clip: Clip, prompt: str = "", **options: Unpack[ConnectOptions]) -> Call[Video]:
+    """Lead a clip's end back to its beginning. One of one's own needs a prompt that says what it shows."""
     return _of_clip("/videos/loops", clip, {**options, "prompt": prompt})
 
 
 def connect(
-    first: Video | str, second: Video | str, prompt: str, **options: Unpack[ConnectOptions]
+    first: Video | str, second: Video | str, prompt: str = "", **options: Unpack[ConnectOptions]
 ) -> Call[Video]:
-    """POST /videos/connections."""
+    """Join two videos by new seconds between them."""
     return _make("/videos/connections", {**options, "prompt": prompt, "videos": _ids(first, second)})
 
 
 def blend(
     first: Video | str,
     second: Video | str,
-    prompt: str,
+    prompt: str = "",
     *,
-    curve: Literal["linear", "smooth", "step"],
+    curve: Literal["linear", "smooth", "step"] = "smooth",
     **options: Unpack[StrengthOptions],
 ) -> Call[Video]:
-    """POST /videos/blends."""
+    """Make one video of two, the first turning into the second."""
     values: dict[str, Any] = {**options, "prompt": prompt, "curve": curve, "videos": _ids(first, second)}
     return _make("/videos/blends", values)
 
 
 def remix(video: Video | str, prompt: str, **options: Unpack[StrengthOptions]) -> Call[Video]:
-    """POST /videos/{id}/remix."""
+    """Make a video again from its own noise, with another prompt."""
     return _make(f"{_path(video)}/remix", {**options, "prompt": prompt})
 
 
-def again(video: Video | str, *, idempotency_key: str | None) -> Call[Video]:
-    """POST /videos/{id}/again."""
+def again(video: Video | str, *, idempotency_key: str | None = None) -> Call[Video]:
+    """Make a video once more from all that it was made from, as after a failure."""
     return _make(f"{_path(video)}/again", {"idempotency_key": idempotency_key})
 
 
 def retrieve(video: Video | str) -> Call[Video]:
-    """GET /videos/{id}."""
+    """A video as it is now."""
     return Call("GET", _path(video), Video.from_json)
 
 
-def page(after: str | None, limit: int, order: Literal["asc", "desc"]) -> Call[Page]:
-    """GET /videos."""
-    params: dict[str, str | int] = {"limit": limit, "order": order}
-    return Call("GET", "/videos", Page.from_json, params if after is None else {**params, "after": after})
+def page(*, after: str | None = None, limit: int = 20, order: Literal["asc", "desc"] = "desc") -> Call[Page]:
+    """A part of the list of videos, behind the id `after`; the newest first, or the oldest."""
+    return Call("GET", "/videos", Page.from_json, {"order": order, **page_of(after, limit)})
 
 
 def delete(video: Video | str) -> Call[None]:
-    """DELETE /videos/{id}."""
-    return Call("DELETE", _path(video), _deleted)
+    """Delete a video, whatever state it is in."""
+    return Call("DELETE", _path(video), deleted)
 
 
 def cancel(video: Video | str) -> Call[Video]:
-    """POST /videos/{id}/cancel."""
+    """Stop a video and keep its record."""
     return Call("POST", f"{_path(video)}/cancel", Video.from_json)
+
+
+def link(video: Video | str, *, variant: Variant = "video", seconds: int = 300) -> Call[Link]:
+    """A URL of one file of a finished video that needs no key, for so many seconds: 1 to 3600."""
+    return Call("GET", f"{_path(video)}/link", Link.from_json, {"variant": variant, "seconds": seconds})
 
 
 def events(video: Video | str) -> Call[None]:
     """GET /videos/{id}/events, a stream."""
-    return Call("GET", f"{_path(video)}/events", _nothing)
+    return Call("GET", f"{_path(video)}/events", nothing)
+
+
+def all_events() -> Call[None]:
+    """GET /events, a stream."""
+    return Call("GET", "/events", nothing)
 
 
 def content(video: Video | str, variant: Variant) -> Call[None]:
     """GET /videos/{id}/content, a stream."""
-    return Call("GET", f"{_path(video)}/content", _nothing, {"variant": variant})
+    return Call("GET", f"{_path(video)}/content", nothing, {"variant": variant})
 
 
 def create_character(name: str, clip: Clip) -> Call[Character]:
-    """POST /videos/characters."""
+    """Keep a character: a name, and a clip that shows it."""
     body, files = _clip(clip)
     return Call(
         "POST",
@@ -235,17 +256,17 @@ def create_character(name: str, clip: Clip) -> Call[Character]:
 
 
 def character(character_id: str) -> Call[Character]:
-    """GET /videos/characters/{id}."""
+    """A character that was kept."""
     return Call("GET", f"/videos/characters/{quote(character_id, safe='')}", Character.from_json)
 
 
 def models() -> Call[tuple[Model, ...]]:
-    """GET /models."""
+    """What can be asked for."""
     return Call("GET", "/models", lambda values: tuple(Model.from_json(model) for model in values["data"]))
 
 
 def model(name: str) -> Call[Model]:
-    """GET /models/{id}."""
+    """A model, or a name that stands for one."""
     return Call("GET", f"/models/{quote(name, safe='')}", Model.from_json)
 
 
@@ -327,10 +348,16 @@ def _field(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _deleted(values: Any) -> None:
+def page_of(after: str | None, limit: int) -> dict[str, str | int]:
+    """Parameters of a page of a list."""
+    return {"limit": limit} if after is None else {"limit": limit, "after": after}
+
+
+def deleted(values: Any) -> None:
+    """Reads that something was deleted; raises ValueError for another answer."""
     if values["deleted"] is not True:
         raise ValueError("not deleted")
 
 
-def _nothing(_values: Any) -> None:
-    return None
+def nothing(_values: Any) -> None:
+    """Reads what is read elsewhere, or is of no interest."""

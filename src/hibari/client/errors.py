@@ -3,6 +3,7 @@
     HibariError
     └── ClientError
         ├── Unreachable             no answer, after all tries
+        ├── InvalidWebhook          what came to a webhook endpoint was not sent by the server
         ├── UnexpectedAnswer        an answer that is not the API's: another server, or a proxy between
         ├── VideoFailed             a video was not made; `video.error` says why
         │   └── VideoCancelled
@@ -46,6 +47,10 @@ class Unreachable(ClientError):
 
 class UnexpectedAnswer(ClientError):
     """An answer that the API does not give."""
+
+
+class InvalidWebhook(ClientError):
+    """A request to a webhook endpoint that was not signed with its secret, or is too old."""
 
 
 class VideoFailed(ClientError):

@@ -239,6 +239,19 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """A URL that needs no key; `expires_at` is in Unix seconds. Whoever has it can read the file."""
+
+    url: str
+    expires_at: int
+
+    @classmethod
+    def from_json(cls, values: Json) -> Link:
+        """Raises KeyError or TypeError for what is none."""
+        return cls(values["url"], values["expires_at"])
+
+
+@dataclass(frozen=True, slots=True)
 class Character:
     """A character that was kept."""
 
