@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
@@ -29,12 +30,6 @@ from hibari.jobs import Created
 router = APIRouter(prefix="/videos", tags=["videos"])
 
 MAX_KEY_CHARS = 255
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        description="The same key with the same request makes no second video: the first one is returned."
-    ),
-]
 
 
 def described(model: type[BaseModel], *files: str, required: bool = True) -> dict[str, Any]:
@@ -52,7 +47,7 @@ def described(model: type[BaseModel], *files: str, required: bool = True) -> dic
 
 
 class Asking:
-    """A request's body together with who asks. Used as a context, it lets go of the files at the end."""
+    """A request's body together with who asks."""
 
     def __init__(self, parts: Parts, identity: Identity, route: str, body: Body, key: str | None) -> None:
         if key is not None and not (0 < len(key) <= MAX_KEY_CHARS and key.isprintable() and key.isascii()):
@@ -143,35 +138,50 @@ class Asking:
         return video_of(job, estimate, [one.job.id for one in created] if len(created) > 1 else None)
 
 
-async def _made(
-    request: Request,
-    response: Response,
-    parts: Parts,
-    identity: Identity,
-    key: str | None,
-    make: Callable[[Asking], Sequence[Created]],
-) -> Video:
-    """Read the body here, and do all that may block in a thread."""
-    body = await read_body(request, parts.settings.upload_bytes)
+@dataclass(frozen=True, slots=True)
+class Making:
+    """What every route here is given: what came, from whom, and where the answer goes."""
 
-    def work() -> Video:
-        asking = Asking(parts, identity, request.url.path, body, key)
-        return asking.answer(make(asking), response)
+    request: Request
+    response: Response
+    parts: Parts
+    identity: Identity
+    idempotency_key: str | None
 
-    try:
-        return await run_in_threadpool(work)
-    finally:
-        await body.close()
+    async def video(self, make: Callable[[Asking], Sequence[Created]]) -> Video:
+        """Read the body here, and do all that may block in a thread."""
+        body = await read_body(self.request, self.parts.settings.upload_bytes)
+        try:
+            return await run_in_threadpool(self.of, body, make)
+        finally:
+            await body.close()
+
+    def of(self, body: Body, make: Callable[[Asking], Sequence[Created]]) -> Video:
+        """The answer to a body that was read."""
+        asking = Asking(self.parts, self.identity, self.request.url.path, body, self.idempotency_key)
+        return asking.answer(make(asking), self.response)
 
 
-@router.post("", openapi_extra=described(asked.Create, "input_reference"))
-async def create(
+def _making(
     request: Request,
     response: Response,
     parts: Given,
     identity: Writer,
-    idempotency_key: IdempotencyKey = None,
-) -> Video:
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="The same key with the same request makes no second video: the first one is returned."
+        ),
+    ] = None,
+) -> Making:
+    return Making(request, response, parts, identity, idempotency_key)
+
+
+Maker = Annotated[Making, Depends(_making)]
+
+
+@router.post("", openapi_extra=described(asked.Create, "input_reference"))
+async def create(making: Maker) -> Video:
     """Make a video of a prompt, with a first picture (`input_reference`) or a storyboard (`cards`) if wanted."""
 
     def make(asking: Asking) -> Sequence[Created]:
@@ -179,16 +189,19 @@ async def create(
         for character in wish.characters:
             check_character(asking.parts, asking.identity, character.id)
         if wish.characters:
+            model = asking.parts.spec(wish.model).name
             raise Refused(
                 400,
                 "characters_unsupported",
-                f"{parts.spec(wish.model).name} has no tool that puts a character into a video; leave characters out",
+                f"{model} has no tool that puts a character into a video; leave characters out",
                 param="characters",
             )
         cards = asking.cards(wish.cards)
-        return orders.from_prompt(parts, asking.asker, wish, asking.picture(wish.input_reference), cards)
+        return orders.from_prompt(
+            asking.parts, asking.asker, wish, asking.picture(wish.input_reference), cards
+        )
 
-    return await _made(request, response, parts, identity, idempotency_key, make)
+    return await making.video(make)
 
 
 @router.post("/forecast", openapi_extra=described(asked.Create))
@@ -220,20 +233,14 @@ async def forecast(request: Request, parts: Given, identity: Writer) -> Forecast
 
 
 @router.post("/edits", openapi_extra=described(asked.Edit, "video"))
-async def edit(
-    request: Request,
-    response: Response,
-    parts: Given,
-    identity: Writer,
-    idempotency_key: IdempotencyKey = None,
-) -> Video:
+async def edit(making: Maker) -> Video:
     """Change a video, or a clip that is sent, by a prompt."""
 
     def make(asking: Asking) -> Sequence[Created]:
         wish = asking.body.parse(asked.Edit)
         clip = asking.clip(wish.video)
         return orders.from_clips(
-            parts,
+            asking.parts,
             asking.asker,
             wish,
             "edit",
@@ -243,17 +250,11 @@ async def edit(
             strength=wish.strength,
         )
 
-    return await _made(request, response, parts, identity, idempotency_key, make)
+    return await making.video(make)
 
 
 @router.post("/extensions", openapi_extra=described(asked.Extend, "video"))
-async def extend(
-    request: Request,
-    response: Response,
-    parts: Given,
-    identity: Writer,
-    idempotency_key: IdempotencyKey = None,
-) -> Video:
+async def extend(making: Maker) -> Video:
     """Go on with a video, or a clip that is sent, for so many seconds; the new video has both."""
 
     def make(asking: Asking) -> Sequence[Created]:
@@ -261,66 +262,48 @@ async def extend(
         tool: Tool = "extend_back" if wish.backward else "extend"
         clip = asking.clip(wish.video)
         return orders.from_clips(
-            parts, asking.asker, wish, tool, [clip], prompt=wish.prompt, seconds=wish.seconds
+            asking.parts, asking.asker, wish, tool, [clip], prompt=wish.prompt, seconds=wish.seconds
         )
 
-    return await _made(request, response, parts, identity, idempotency_key, make)
+    return await making.video(make)
 
 
 @router.post("/loops", openapi_extra=described(asked.Loop, "video"))
-async def loop(
-    request: Request,
-    response: Response,
-    parts: Given,
-    identity: Writer,
-    idempotency_key: IdempotencyKey = None,
-) -> Video:
+async def loop(making: Maker) -> Video:
     """Lead a video's end back to its beginning, so that it can be played for ever."""
 
     def make(asking: Asking) -> Sequence[Created]:
         wish = asking.body.parse(asked.Loop)
         clip = asking.clip(wish.video)
         return orders.from_clips(
-            parts, asking.asker, wish, "loop", [clip], prompt=wish.prompt, seconds=wish.seconds
+            asking.parts, asking.asker, wish, "loop", [clip], prompt=wish.prompt, seconds=wish.seconds
         )
 
-    return await _made(request, response, parts, identity, idempotency_key, make)
+    return await making.video(make)
 
 
 @router.post("/connections", openapi_extra=described(asked.Connect))
-async def connect(
-    request: Request,
-    response: Response,
-    parts: Given,
-    identity: Writer,
-    idempotency_key: IdempotencyKey = None,
-) -> Video:
+async def connect(making: Maker) -> Video:
     """Join two videos by so many new seconds between them."""
 
     def make(asking: Asking) -> Sequence[Created]:
         wish = asking.body.parse(asked.Connect)
         clips = asking.clips(wish.videos)
         return orders.from_clips(
-            parts, asking.asker, wish, "connect", clips, prompt=wish.prompt, seconds=wish.seconds
+            asking.parts, asking.asker, wish, "connect", clips, prompt=wish.prompt, seconds=wish.seconds
         )
 
-    return await _made(request, response, parts, identity, idempotency_key, make)
+    return await making.video(make)
 
 
 @router.post("/blends", openapi_extra=described(asked.Blend))
-async def blend(
-    request: Request,
-    response: Response,
-    parts: Given,
-    identity: Writer,
-    idempotency_key: IdempotencyKey = None,
-) -> Video:
+async def blend(making: Maker) -> Video:
     """Make one video of two, the first turning into the second."""
 
     def make(asking: Asking) -> Sequence[Created]:
         wish = asking.body.parse(asked.Blend)
         return orders.from_clips(
-            parts,
+            asking.parts,
             asking.asker,
             wish,
             "blend",
@@ -330,42 +313,27 @@ async def blend(
             curve=wish.curve,
         )
 
-    return await _made(request, response, parts, identity, idempotency_key, make)
+    return await making.video(make)
 
 
 @router.post("/{video_id}/remix", openapi_extra=described(asked.Remix))
-async def remix(
-    video_id: str,
-    request: Request,
-    response: Response,
-    parts: Given,
-    identity: Writer,
-    idempotency_key: IdempotencyKey = None,
-) -> Video:
+async def remix(video_id: str, making: Maker) -> Video:
     """Make a video again from its own noise, with another prompt."""
 
     def make(asking: Asking) -> Sequence[Created]:
         wish = asking.body.parse(asked.Remix)
-        given = orders.given_video(parts, identity, video_id)
+        given = orders.given_video(asking.parts, asking.identity, video_id)
         return orders.from_clips(
-            parts, asking.asker, wish, "remix", [given], prompt=wish.prompt, strength=wish.strength
+            asking.parts, asking.asker, wish, "remix", [given], prompt=wish.prompt, strength=wish.strength
         )
 
-    return await _made(request, response, parts, identity, idempotency_key, make)
+    return await making.video(make)
 
 
 @router.post("/{video_id}/again")
-def again(
-    video_id: str,
-    request: Request,
-    response: Response,
-    parts: Given,
-    identity: Writer,
-    idempotency_key: IdempotencyKey = None,
-) -> Video:
+def again(video_id: str, making: Maker) -> Video:
     """Make a video once more from all that it was made from, as after a failure."""
-    asking = Asking(parts, identity, request.url.path, Body({}), idempotency_key)
-    return asking.answer([orders.again(parts, asking.asker, video_id)], response)
+    return making.of(Body({}), lambda asking: [orders.again(asking.parts, asking.asker, video_id)])
 
 
 def _sha256(file: UploadFile) -> str:
