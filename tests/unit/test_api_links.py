@@ -11,7 +11,10 @@ import pytest
 from api_server import client_for, finish_next, key_for, parts_for, settings_for
 from fastapi.testclient import TestClient
 
+from hibari.accounts import LINKS_SECRET, Accounts
 from hibari.api import Parts
+from hibari.cli import main
+from hibari.db import Database, migrate
 
 
 @pytest.fixture
@@ -93,6 +96,25 @@ def test_who_gets_a_link(parts: Parts, owner: TestClient, stranger: TestClient) 
     assert code_of(stranger.get(f"/v1/videos/{video}/link")) == (401, "missing_api_key")
     other = client_for(parts, key_for(parts, "bob"))
     assert code_of(other.get(f"/v1/videos/{video}/link")) == (404, "not_found")
+
+
+def test_a_new_secret_ends_all_links_at_once(
+    parts: Parts, owner: TestClient, stranger: TestClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = made(parts, owner)
+    url = owner.get(f"/v1/videos/{video}/link").json()["url"]
+    assert stranger.get(url).status_code == 200
+    parts.accounts.forget_server_secret(LINKS_SECRET)
+    assert code_of(stranger.get(url)) == (403, "invalid_link")
+    assert stranger.get(owner.get(f"/v1/videos/{video}/link").json()["url"]).status_code == 200
+
+    database = Database(f"sqlite:///{tmp_path}/hibari.db")
+    migrate(database)
+    before = Accounts(database).server_secret(LINKS_SECRET)
+    assert main(["admin", "rotate-links", "--data-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "all links that this server had signed are closed\n"
+    assert Accounts(database).server_secret(LINKS_SECRET) != before
+    database.close()
 
 
 def test_another_server_signs_with_another_secret(parts: Parts) -> None:

@@ -9,7 +9,7 @@ from queue_bench import Queue
 
 from hibari.contracts import LimitReached, NotFound, QuotaReached
 from hibari.db import Database
-from hibari.jobs import Policy
+from hibari.jobs import Policy, State
 
 
 @pytest.fixture
@@ -50,6 +50,19 @@ def test_there_is_no_room_beyond_the_quota(queue: Queue) -> None:
     assert issubclass(QuotaReached, LimitReached)
     with pytest.raises(NotFound):
         queue.stored.add("acct_none", "c", 1)
+
+
+def test_an_estimate_that_was_too_low_does_not_lead_beyond_the_quota(queue: Queue) -> None:
+    owner = queue.owner(max_stored_bytes=100)
+    for _ in range(2):
+        queue.add(expected_bytes=30)
+    first, second = queue.claim("a"), queue.claim("b")
+    queue.worker("a").complete(first, {}, stored_bytes=70)  # just what there is
+    with pytest.raises(QuotaReached, match="larger than was expected"):
+        queue.worker("b").complete(second, {}, stored_bytes=31)
+    assert queue.stored.used_bytes(owner) == 100
+    assert queue.jobs.get(second.job.id).state is State.RUNNING
+    queue.worker("b").complete(second, {}, stored_bytes=30)
 
 
 def test_the_policy_holds_where_the_account_says_nothing(database: Database) -> None:

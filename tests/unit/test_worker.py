@@ -312,6 +312,28 @@ def test_a_disk_that_fills_up_fails_one_job_and_leaves_no_file(
     assert parts.stored.used_bytes(job.owner) == sum(path.stat().st_size for path in left)
 
 
+def test_a_video_that_outgrows_the_quota_is_not_kept(parts: Parts, client: TestClient) -> None:
+    video = ask(client, size="64x64", seconds="1")  # its latent alone is more than a video's few pixels are taken for
+    expected = parts.stored.used_bytes("acct_local")
+    limits = {"max_running": None, "max_queued": None, "max_stored_bytes": expected}
+    parts.accounts.set_limits("acct_local", **limits)
+    parts.storage.put(f"{video}/0/clip/big", b"x")  # of the video, so that it is seen to go
+    with working(parts):
+        job = until(parts, video, done)
+        assert (job.state, job.error_code) == (State.FAILED, "quota_exceeded"), job
+        assert parts.stored.used_bytes("acct_local") == 0
+        end = time.monotonic() + 20
+        while parts.storage.keys(video) and time.monotonic() < end:
+            time.sleep(0.02)
+        assert parts.storage.keys(video) == []
+    again = ask(client, f"/{video}/again")
+    assert parts.stored.used_bytes("acct_local") == expected
+    parts.accounts.set_limits("acct_local", **{**limits, "max_stored_bytes": None})
+    with working(parts):
+        assert until(parts, again, done).state is State.COMPLETED
+    assert parts.stored.used_bytes("acct_local") > expected
+
+
 def test_what_a_dead_worker_left_of_a_finished_job_goes(parts: Parts, client: TestClient) -> None:
     """Killed after the job was completed, or never told that it was cancelled: nobody else would remove these."""
     completed, cancelled = ask(client, seconds="1"), ask(client, seconds="1")
@@ -336,6 +358,7 @@ def test_housekeeping_removes_what_nobody_needs(parts: Parts, client: TestClient
     needed = client.post("/v1/videos", data={"prompt": "a"}, files={"input_reference": picture()})
     gone = client.post("/v1/videos", data={"prompt": "a"}, files={"input_reference": picture()})
     client.delete(f"/v1/videos/{gone.json()['id']}")
+    client.post(f"/v1/videos/{needed.json()['id']}/cancel")  # it can be made again
     assert len(parts.storage.keys("uploads")) == 2
     assert keeper.sweep_uploads(time.time()) == 0, "too young"
     used = parts.stored.used_bytes("acct_local")
@@ -343,6 +366,11 @@ def test_housekeeping_removes_what_nobody_needs(parts: Parts, client: TestClient
     assert parts.stored.used_bytes("acct_local") < used
     (left,) = parts.storage.keys("uploads")
     assert left in str(parts.jobs.get(needed.json()["id"]).request)
+    again = f"/v1/videos/{needed.json()['id']}/again"
+    assert client.post(again).status_code == 200
+    parts.storage.remove(left.rsplit("/", 1)[0])
+    refused = client.post(again)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "source_deleted")
 
     parts.storage.put(f"{gone.json()['id']}/1/clip/video.mp4", b"x")
     keeper.sweep()

@@ -4,7 +4,28 @@ An account owns jobs and has limits; a key stands for its account within a role 
 to both. Being paused is a mark on either that `jobs` sets and obeys.
 """
 
-from hibari.accounts.records import LOCAL, ROLE_SCOPES, SCOPES, Account, Identity, Key, NewKey, Role
+from hibari.accounts.records import (
+    LINKS_SECRET,
+    LOCAL,
+    ROLE_SCOPES,
+    SCOPES,
+    Account,
+    Identity,
+    Key,
+    NewKey,
+    Role,
+)
 from hibari.accounts.store import Accounts
 
-__all__ = ["LOCAL", "ROLE_SCOPES", "SCOPES", "Account", "Accounts", "Identity", "Key", "NewKey", "Role"]
+__all__ = [
+    "LINKS_SECRET",
+    "LOCAL",
+    "ROLE_SCOPES",
+    "SCOPES",
+    "Account",
+    "Accounts",
+    "Identity",
+    "Key",
+    "NewKey",
+    "Role",
+]

@@ -9,7 +9,11 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from hibari.db.records import record
+
 LOCAL = "acct_local"  # whose jobs are those of a server that has one user and asks nobody for a key
+
+LINKS_SECRET = "links"  # noqa: S105 - the name of the secret with which links to files are signed
 
 SCOPES = ("videos:read", "videos:write", "review", "admin")
 
@@ -51,15 +55,7 @@ class Account:
     @classmethod
     def from_row(cls, row: Row[Any]) -> Account:
         """A row of `schema.accounts`."""
-        return cls(
-            id=row.id,
-            name=row.name,
-            created_at=row.created_at,
-            paused_at=row.paused_at,
-            max_running=row.max_running,
-            max_queued=row.max_queued,
-            max_stored_bytes=row.max_stored_bytes,
-        )
+        return record(cls, row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +84,7 @@ class Key:
     @classmethod
     def from_row(cls, row: Row[Any]) -> Key:
         """A row of `schema.keys`."""
-        return cls(
-            id=row.id,
-            account_id=row.account_id,
-            name=row.name,
-            prefix=row.prefix,
-            role=Role(row.role),
-            scopes=frozenset(row.scopes),
-            created_at=row.created_at,
-            expires_at=row.expires_at,
-            revoked_at=row.revoked_at,
-            paused_at=row.paused_at,
-            used_at=row.used_at,
-            requests_per_minute=row.requests_per_minute,
-        )
+        return record(cls, row, role=Role(row.role), scopes=frozenset(row.scopes))
 
 
 @dataclass(frozen=True, slots=True)

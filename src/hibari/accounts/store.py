@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from hibari.accounts.records import LOCAL, ROLE_SCOPES, Account, Identity, Key, NewKey, Role
 from hibari.contracts import Conflict, InvalidRequest, KeyRefused, NotFound
@@ -249,6 +249,12 @@ class Accounts:
                 )
                 found = connection.execute(query).scalar_one()
         return bytes.fromhex(found)
+
+    def forget_server_secret(self, name: str) -> None:
+        """Another one is made when it is next needed: what was signed with this one holds no more, from now on and in
+        all processes."""
+        with self._database.write() as connection:
+            connection.execute(delete(server_secrets).where(server_secrets.c.name == name))
 
     def has_keys(self) -> bool:
         """Whether any key was ever made: until then, a server on loopback has one user and asks for none."""

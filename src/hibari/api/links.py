@@ -15,6 +15,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
+from hibari.accounts import LINKS_SECRET
 from hibari.api.errors import Refused
 from hibari.api.keys import Given, Reader
 from hibari.api.orders import finished
@@ -26,7 +27,6 @@ from hibari.jobs import State
 router = APIRouter(tags=["videos"])
 
 LINK_S, MAX_LINK_S = 300, 3600
-SECRET = "links"  # noqa: S105 - the name of it
 
 
 class Link(BaseModel):
@@ -47,7 +47,7 @@ def make(
     seconds: Annotated[int, Query(ge=1, le=MAX_LINK_S, description="How long it opens.")] = LINK_S,
 ) -> Link:
     """A link to one file of a finished video. Whoever has it needs no key; it opens until `expires_at`, or until the
-    video is deleted, and it cannot be taken back."""
+    video is deleted. `hibari admin rotate-links` ends all links of the server's own at once."""
     job = finished(parts, identity, video_id)
     expires = int(time.time()) + seconds
     url = parts.storage.link(str((job.result or {})[variant]), seconds)
@@ -81,4 +81,4 @@ def follow(
 
 def _signature(parts: Parts, video_id: str, variant: Variant, expires: int) -> str:
     signed = f"{video_id}\n{variant}\n{expires}".encode("utf-8", "replace")
-    return hmac.new(parts.accounts.server_secret(SECRET), signed, hashlib.sha256).hexdigest()
+    return hmac.new(parts.accounts.server_secret(LINKS_SECRET), signed, hashlib.sha256).hexdigest()

@@ -157,9 +157,18 @@ def again(parts: Parts, asker: Asker, video_id: str) -> Created:
 
     Raises:
         NotFound: there is no such video.
+        Refused: 409, something that it was made from has been deleted.
     """
-    check_disk(parts, 0)
     job = parts.jobs.get(video_id, owner=asker.identity.account.id)
+    expected_bytes = int(job.request.get("expected_bytes", 0))
+    check_disk(parts, expected_bytes)
+    for source in Assignment.from_json(job.request["assignment"]).sources():
+        if parts.storage.find(source.key) is None:
+            raise Refused(
+                409,
+                "source_deleted",
+                f"what {job.id} was made from is no longer here; ask for a new video, and send it again",
+            )
     new = NewJob(
         owner=asker.identity.account.id,
         key_id=asker.identity.key.id if asker.identity.key else None,
@@ -169,6 +178,7 @@ def again(parts: Parts, asker: Asker, video_id: str) -> Created:
         pace=job.pace,
         keep_s=parts.settings.keep_s,
         sources=job.sources,
+        expected_bytes=expected_bytes,
         remixed_from=job.remixed_from,
         idempotency_key=asker.stored_key(),
         fingerprint=asker.fingerprint,
@@ -278,6 +288,7 @@ def _create(
                     "seconds": f"{round(request.seconds, 3):g}",
                     "size": f"{request.width}x{request.height}",
                 },
+                "expected_bytes": expected_bytes,
             },
             steps=request.steps,
             pace=pace_of(spec, request),

@@ -1,5 +1,5 @@
-"""`hibari admin ...`: API keys, stopping one of them, an account, or
-everybody, limits (`account`) and webhooks (`webhook`)."""
+"""`hibari admin ...`: API keys, stopping one of them, an account, or everybody, ending links, limits (`account`) and
+webhooks (`webhook`)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hibari.contracts import InvalidRequest, NotFound
 from hibari.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from hibari.accounts import Accounts, Key
+    from hibari.accounts import Key
     from hibari.db import Database
-    from hibari.jobs import PauseScope
+    from hibari.jobs import Jobs, PauseScope
 
 app = typer.Typer(help="API keys, webhooks; pausing a key, an account, or everybody.", rich_markup_mode=None)
 key_app = typer.Typer(help="Make, list and revoke API keys.", rich_markup_mode=None)
@@ -111,11 +111,8 @@ def pause(
     data_dir: DataDir = None,
 ) -> None:
     """Stop the videos of a key, an account or everybody, running ones included; nothing is lost."""
-    from hibari.jobs import Jobs
-
-    database = _database(data_dir)
-    scope, name = _scope(database, key, account, everybody)
-    Jobs(database).pause(scope)
+    jobs, scope, name = _scope(data_dir, key, account, everybody)
+    jobs.pause(scope)
     typer.echo(f"{name} is paused")
 
 
@@ -127,12 +124,19 @@ def resume(
     data_dir: DataDir = None,
 ) -> None:
     """Let go on what `pause` with the same words has stopped."""
-    from hibari.jobs import Jobs
-
-    database = _database(data_dir)
-    scope, name = _scope(database, key, account, everybody)
-    Jobs(database).resume(scope)
+    jobs, scope, name = _scope(data_dir, key, account, everybody)
+    jobs.resume(scope)
     typer.echo(f"{name} goes on")
+
+
+@app.command("rotate-links")
+def rotate_links(data_dir: DataDir = None) -> None:
+    """End all links to files that the server has signed, at once, by a new secret for the next ones. Links that S3
+    has signed are not the server's: they end by themselves, within an hour."""
+    from hibari.accounts import LINKS_SECRET, Accounts
+
+    Accounts(_database(data_dir)).forget_server_secret(LINKS_SECRET)
+    typer.echo("all links that this server had signed are closed")
 
 
 def _database(data_dir: Any) -> Database:
@@ -144,24 +148,25 @@ def _database(data_dir: Any) -> Database:
 
 
 def _scope(
-    database: Database, key: str | None, account: str | None, everybody: bool
-) -> tuple[PauseScope, str]:
-    """What is meant, and what to call it."""
+    data_dir: DataDir, key: str | None, account: str | None, everybody: bool
+) -> tuple[Jobs, PauseScope, str]:
+    """The queue, which of its jobs are meant, and what to call those."""
     from hibari.accounts import Accounts
-    from hibari.jobs import PauseScope
+    from hibari.jobs import Jobs, PauseScope
 
     if (key is not None) + (account is not None) + everybody != 1:
         raise InvalidRequest("say who: one of --key K, --account A and --all", field="key")
-    accounts: Accounts = Accounts(database)
+    database = _database(data_dir)
+    jobs, accounts = Jobs(database), Accounts(database)
     if key is not None:
         found = accounts.find_key(key)
-        return PauseScope.key(found.id), f"key {found.prefix}..."
+        return jobs, PauseScope.key(found.id), f"key {found.prefix}..."
     if account is not None:
         owner = accounts.find(account)
         if owner is None:
             raise NotFound(f"there is no account {account!r}")
-        return PauseScope.owner(owner.id), f"account {owner.name}"
-    return PauseScope.everything(), "everything"
+        return jobs, PauseScope.owner(owner.id), f"account {owner.name}"
+    return jobs, PauseScope.everything(), "everything"
 
 
 def _key_json(key: Key) -> dict[str, Any]:

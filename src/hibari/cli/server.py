@@ -21,6 +21,11 @@ from hibari.settings import ServerSettings, Settings
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder for the database and the videos.", metavar="FOLDER")
 ]
+JobsOption = Annotated[int, typer.Option(min=1, max=256, help="Videos that a worker makes at a time.")]
+ModelOption = Annotated[
+    list[str] | None, typer.Option(help="Only videos of this model; can be given again.", metavar="NAME")
+]
+JOBS = 8
 BACKLOG = 2048
 GRACE_S = 3  # for answers that are on their way when the server stops
 
@@ -34,6 +39,7 @@ def serve(
     workers: Annotated[
         int, typer.Option(min=0, max=64, help="Worker processes; 0 if they all run elsewhere.")
     ] = 1,
+    jobs: JobsOption = JOBS,
 ) -> None:
     """Start the server: the Videos API, and a worker beside it that is restarted should it die."""
     settings = ServerSettings.from_environment(host=host, port=port, data_dir=data_dir)
@@ -50,22 +56,13 @@ def serve(
     from hibari.cli.supervise import Supervisor
     from hibari.webhooks import Deliverer
 
-    _log()
+    log()
     with _listening(settings) as listening:
         app = create_app(settings)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE_S
         )
-        command = [
-            sys.executable,
-            "-m",
-            "hibari",
-            "worker",
-            "--with-parent",
-            "--data-dir",
-            str(settings.data_dir),
-        ]
-        supervisors = [Supervisor(command) for _ in range(workers)]
+        supervisors = [Supervisor(_worker_command(settings.data_dir, jobs)) for _ in range(workers)]
         deliverer = Deliverer(app.state.parts.webhooks)
         address, bound_port = listening.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
@@ -84,12 +81,16 @@ def serve(
                 supervisor.stop()
 
 
+def _worker_command(data_dir: Path, jobs: int) -> list[str]:
+    """`worker` below, as a child of ours."""
+    own = [sys.executable, "-m", "hibari", "worker", "--with-parent"]
+    return [*own, "--jobs", str(jobs), "--data-dir", str(data_dir)]
+
+
 def worker(
     data_dir: DataDir = None,
-    jobs: Annotated[int, typer.Option(min=1, max=256, help="Videos at a time.")] = 8,
-    model: Annotated[
-        list[str] | None, typer.Option(help="Only videos of this model; can be given again.", metavar="NAME")
-    ] = None,
+    jobs: JobsOption = JOBS,
+    model: ModelOption = None,
     with_parent: Annotated[
         bool, typer.Option("--with-parent", hidden=True, help="Stop when the standard input ends.")
     ] = False,
@@ -99,33 +100,15 @@ def worker(
     machine = Settings.from_environment()
     for name in model or []:
         catalog.spec(name)
-    from hibari import tools
-    from hibari.db import Database, migrate
-    from hibari.engine.runtime import prepare_torch
-    from hibari.jobs import Policy
-    from hibari.media.storage import Storage
-    from hibari.worker import Worker
+    from hibari.worker import worker_on
 
-    _log()
-    database = Database(settings.database)
-    migrate(database)
-    device = prepare_torch(machine)
-    taker = Worker(
-        database,
-        Storage(settings.storage),
-        lambda name: catalog.load(name, device=device),
-        policy=Policy(lease_s=settings.lease_s),
-        models=model or None,
-        max_jobs=jobs,
-        memory_bytes=machine.memory_bytes,
-        text_cache=tools.text_cache(machine),
-    )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: taker.stop())
-    if with_parent:
-        threading.Thread(target=_wait_for_parent, args=(taker.stop,), daemon=True).start()
-    taker.run()
-    database.close()
+    log()
+    with worker_on(settings, machine, models=model or None, max_jobs=jobs) as taker:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: taker.stop())
+        if with_parent:
+            threading.Thread(target=_wait_for_parent, args=(taker.stop,), daemon=True).start()
+        taker.run()
 
 
 def _wait_for_parent(stop_worker: object) -> None:
@@ -166,7 +149,7 @@ def _listening(settings: ServerSettings) -> socket.socket:
     return listening
 
 
-def _log() -> None:
+def log() -> None:
     """One JSON object a line on stderr. No line of ours holds a prompt."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())

@@ -9,15 +9,16 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, exists, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, func, or_, select, update
 
 from hibari.contracts import ClaimLost, InvalidRequest
 from hibari.db import Database
-from hibari.db.schema import accounts, jobs, keys, switches
+from hibari.db.schema import accounts, jobs, keys
 from hibari.jobs.estimates import learn_pace
-from hibari.jobs.moves import PAUSED, cancel, move, record_progress
+from hibari.jobs.moves import cancel, move, not_paused, record_progress
 from hibari.jobs.records import Claim, Job, Order
 from hibari.jobs.states import Happening, State
+from hibari.jobs.stored import check_room
 from hibari.jobs.terms import Clock, Policy
 from hibari.jobs.upkeep import TOO_LATE, end_overdue
 
@@ -104,9 +105,7 @@ class Claims:
                 jobs.c.state == State.QUEUED.value,
                 jobs.c.not_before <= now,
                 or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > now),
-                accounts.c.paused_at.is_(None),
-                keys.c.paused_at.is_(None),
-                ~exists().where(switches.c.name == PAUSED),
+                *not_paused(),
                 or_(most.is_(None), count < most),
             )
             .order_by(jobs.c.priority.desc(), count, func.coalesce(accounts.c.served_at, 0.0), jobs.c.number)
@@ -212,19 +211,12 @@ class Claims:
     def _order(self, connection: Connection, row: Row[Any]) -> Order:
         if row.cancel_requested_at is not None:
             return Order.CANCEL
-        paused = connection.execute(
+        free = connection.execute(
             select(accounts.c.id)
             .outerjoin(keys, keys.c.id == row.key_id)
-            .where(
-                accounts.c.id == row.owner,
-                or_(
-                    accounts.c.paused_at.is_not(None),
-                    keys.c.paused_at.is_not(None),
-                    exists().where(switches.c.name == PAUSED),
-                ),
-            )
+            .where(accounts.c.id == row.owner, *not_paused())
         ).first()
-        return Order.GO_ON if paused is None else Order.RELEASE
+        return Order.RELEASE if free is None else Order.GO_ON
 
     def complete(self, claim: Claim, result: Mapping[str, Any], *, stored_bytes: int | None = None) -> Job:
         """The clip is made and stored. A job that was to be cancelled and is finished nevertheless is completed.
@@ -235,10 +227,19 @@ class Claims:
 
         Raises:
             ClaimLost: the job is no longer this worker's; what it stored must go.
+            QuotaReached: its files take more than was expected, and the owner has no room for that; it is still
+                running.
         """
         now = self._clock()
         with self._database.write() as connection:
             row = self._held(connection, claim)
+            if stored_bytes is not None and stored_bytes > (row.stored_bytes or 0):
+                account = connection.execute(
+                    select(accounts).where(accounts.c.id == row.owner).with_for_update()
+                ).one()
+                grown = stored_bytes - (row.stored_bytes or 0)
+                what = "the video became larger than was expected, by"
+                check_room(connection, account, grown, self._policy, what=what)
             learn_pace(connection, row, now)
             return move(
                 connection,

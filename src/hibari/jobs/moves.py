@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, select, update
 
 from hibari.contracts import NotFound
-from hibari.db.schema import events, jobs
+from hibari.db.schema import accounts, events, jobs, keys, switches
 from hibari.jobs.records import Job
 from hibari.jobs.states import FINAL, TRANSITIONS, Happening, State
 from hibari.webhooks import announce
@@ -43,6 +43,15 @@ def found(connection: Connection, job_id: str, *, owner: str | None = None, lock
     if row is None:
         raise NotFound(f"there is no video {job_id[:60]!r}")
     return row
+
+
+def not_paused() -> list[ColumnElement[bool]]:
+    """Conditions on a job with its account and its key, both joined: none of them is paused, nor is everything."""
+    return [
+        accounts.c.paused_at.is_(None),
+        keys.c.paused_at.is_(None),
+        ~exists().where(switches.c.name == PAUSED),
+    ]
 
 
 def is_id(text: str) -> bool:

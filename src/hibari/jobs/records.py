@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from hibari.db.records import record
 from hibari.jobs.states import FINAL, Happening, State
 
 
@@ -115,35 +116,12 @@ class Job:
     @classmethod
     def from_row(cls, row: Row[Any]) -> Job:
         """A row of `schema.jobs`."""
-        return cls(
-            id=row.id,
-            number=row.number,
-            owner=row.owner,
-            key_id=row.key_id,
+        return record(
+            cls,
+            row,
             state=State(row.state),
-            model=row.model,
-            request=row.request,
-            priority=row.priority,
-            pace=row.pace,
-            step=row.step,
-            steps=row.steps,
-            preview=row.preview,
-            checkpoint=row.checkpoint,
-            created_at=row.created_at,
-            started_at=row.started_at,
-            finished_at=row.finished_at,
-            expires_at=row.expires_at,
-            deadline_at=row.deadline_at,
             cancel_requested=row.cancel_requested_at is not None,
-            error_code=row.error_code,
-            error_message=row.error_message,
-            result=row.result,
-            remixed_from=row.remixed_from,
             sources=tuple(row.sources),
-            attempt=row.attempt,
-            failures=row.failures,
-            crashes=row.crashes,
-            worker=row.worker,
         )
 
 

@@ -56,8 +56,15 @@ class StoredFiles:
             return _used_bytes(connection, owner)
 
 
-def check_room(connection: Connection, account: Row[Any], size_bytes: int, policy: Policy) -> None:
-    """Refuse `size_bytes` more for an account, whose row is locked, if they are too many.
+def check_room(
+    connection: Connection,
+    account: Row[Any],
+    size_bytes: int,
+    policy: Policy,
+    *,
+    what: str = "this takes about",
+) -> None:
+    """Refuse `size_bytes` more for an account, whose row is locked, if they are too many. `what` begins the message.
 
     Raises:
         QuotaReached: they are.
@@ -68,7 +75,7 @@ def check_room(connection: Connection, account: Row[Any], size_bytes: int, polic
     used = _used_bytes(connection, account.id)
     if used + size_bytes > most:
         raise QuotaReached(
-            f"this takes about {_mb(size_bytes)}, and {_mb(used)} of {_mb(most)} are taken; delete videos first"
+            f"{what} {_mb(size_bytes)}, and {_mb(used)} of {_mb(most)} are taken; delete videos first"
         )
 
 

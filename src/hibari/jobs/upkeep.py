@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, or_, select, update
 
 from hibari.db import Database
-from hibari.db.schema import jobs, paces
-from hibari.jobs.moves import cancel, move
+from hibari.db.schema import accounts, jobs, keys, paces
+from hibari.jobs.moves import cancel, move, not_paused
 from hibari.jobs.records import Job
 from hibari.jobs.states import FINAL, Happening, State
 from hibari.jobs.terms import Clock, Policy
@@ -146,6 +147,32 @@ class Upkeep:
         oldest = next((first for state, _, first in rows if state == State.QUEUED.value), None)
         waited = 0.0 if oldest is None else max(0.0, self._clock() - oldest)
         return QueueStats({state: counts.get(state, 0) for state in State}, waited)
+
+    def demand(self, models: Collection[str] | None = None) -> int:
+        """How many jobs workers could be busy with now: those that run and those that wait, but none that is paused,
+        and no more of an owner than may run at a time.
+
+        Args:
+            models: only jobs of these; None is of any.
+        """
+        waiting = and_(jobs.c.state == State.QUEUED.value, *not_paused())
+        query = (
+            select(func.count().label("jobs"), accounts.c.max_running)
+            .select_from(jobs)
+            .join(accounts, accounts.c.id == jobs.c.owner)
+            .outerjoin(keys, keys.c.id == jobs.c.key_id)
+            .where(or_(jobs.c.state == State.RUNNING.value, waiting))
+            .group_by(jobs.c.owner, accounts.c.max_running)
+        )
+        if models is not None:
+            query = query.where(jobs.c.model.in_(models))
+        with self._database.read() as connection:
+            owners = connection.execute(query).all()
+        total = 0
+        for count, own in owners:
+            most = self._policy.max_running if own is None else own
+            total += count if most is None else min(count, most)
+        return total
 
     def measures(self) -> Measures:
         """More numbers for the operator."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from hibari.db.records import record
 from hibari.webhooks import signing
 
 
@@ -35,17 +36,7 @@ class Endpoint:
     @classmethod
     def from_row(cls, row: Row[Any]) -> Endpoint:
         """A row of `schema.webhook_endpoints`."""
-        return cls(
-            id=row.id,
-            account_id=row.account_id,
-            name=row.name,
-            url=row.url,
-            event_types=tuple(row.event_types),
-            secret_hint=signing.hint(row.secret),
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-            disabled_at=row.disabled_at,
-        )
+        return record(cls, row, event_types=tuple(row.event_types), secret_hint=signing.hint(row.secret))
 
 
 @dataclass(frozen=True, slots=True)

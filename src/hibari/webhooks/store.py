@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from hibari.contracts import InvalidRequest, InvalidUrl, NotFound
 from hibari.db import Database
+from hibari.db.records import record
 from hibari.db.schema import accounts, webhook_attempts, webhook_deliveries, webhook_endpoints
 from hibari.outbound import checked_url, connection_to
 from hibari.webhooks import signing
@@ -385,18 +386,7 @@ def _with_attempts(connection: Connection, rows: Sequence[Row[Any]]) -> list[Del
         made[attempt.delivery].append(
             Attempt(attempt.at, attempt.took_ms, attempt.status_code, attempt.error)
         )
-    return [
-        Delivery(
-            event_id=row.event_id,
-            event_type=row.event_type,
-            body=row.body,
-            created_at=row.created_at,
-            attempts=tuple(made[row.number]),
-            next_at=row.next_at,
-            delivered_at=row.delivered_at,
-        )
-        for row in rows
-    ]
+    return [record(Delivery, row, attempts=tuple(made[row.number])) for row in rows]
 
 
 def _valid_secrets(endpoint: Row[Any], now: float) -> tuple[str, ...]:

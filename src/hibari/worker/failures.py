@@ -11,6 +11,7 @@ from hibari.contracts import (
     MissingPart,
     OutOfMemory,
     OutputError,
+    QuotaReached,
     UnknownModel,
     WeightsError,
 )
@@ -34,6 +35,7 @@ _KINDS: tuple[tuple[type[HibariError], str, bool], ...] = (
     (MissingPart, "model_unavailable", False),
     (OutOfMemory, "out_of_memory", False),
     (OutputError, "storage_failed", True),
+    (QuotaReached, "quota_exceeded", False),
 )
 
 

@@ -1,5 +1,5 @@
 """Removes what is over: deleted and expired videos with their files, what dead workers left of others, and uploads that
-no job refers to."""
+no job needs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ SWEEP_EVERY_S = 1.0
 UPLOADS_EVERY_S = 600.0
 UPLOAD_KEPT_S = 3600.0  # a request that is just coming in has stored its files, and has no job yet
 UPLOADS = "uploads"
+NOT_MADE = frozenset(State) - {State.COMPLETED}
 
 
 class Housekeeping:
@@ -52,7 +53,7 @@ class Housekeeping:
             self._upkeep.purge(job_id)
 
     def sweep_uploads(self, now: float) -> int:
-        """Remove uploads that came more than UPLOAD_KEPT_S ago and that no unfinished job refers to; how many."""
+        """Remove uploads that came more than UPLOAD_KEPT_S ago and that no job needs; how many."""
         old = [key for key in self._storage.keys(UPLOADS) if now - _came(key) > UPLOAD_KEPT_S]
         if not old:
             return 0
@@ -64,13 +65,11 @@ class Housekeeping:
         return len(gone)
 
     def _needed(self) -> set[str]:
-        """Keys that unfinished jobs refer to."""
+        """Keys that jobs refer to which are still to be made, or could be made again after they were not."""
         keys: set[str] = set()
         after: str | None = None
         while True:
-            page = self._jobs.page(
-                after=after, limit=100, newest_first=False, states=[State.QUEUED, State.RUNNING]
-            )
+            page = self._jobs.page(after=after, limit=100, newest_first=False, states=NOT_MADE)
             for job in page.jobs:
                 keys |= {source.key for source in Assignment.from_json(job.request["assignment"]).sources()}
             if not page.has_more:

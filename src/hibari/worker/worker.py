@@ -19,7 +19,7 @@ from PIL import Image
 
 from hibari import engine, tools
 from hibari.assignment import Assignment
-from hibari.contracts import ClaimLost, DatabaseError, HibariError, OutputError, WeightsError
+from hibari.contracts import ClaimLost, DatabaseError, HibariError, OutputError, QuotaReached, WeightsError
 from hibari.db import Database
 from hibari.engine import Engine, TextCache
 from hibari.engine.engine import SUFFIX
@@ -99,6 +99,12 @@ class Worker:
         self._housekeeping = Housekeeping(
             Jobs(database, policy=policy), Upkeep(database, policy=policy), StoredFiles(database), storage
         )
+
+    @property
+    def held(self) -> int:
+        """How many jobs it holds now."""
+        with self._lock:
+            return len(self._held)
 
     def stop(self) -> None:
         """Take no more, give back what is held with its state, and let `run` return; from any thread or signal."""
@@ -327,10 +333,18 @@ class Worker:
         elif problem is not None:
             self._engine.cancel(held.id)
             self._fail(held, problem)
-        elif result is not None and self._end(
-            held, lambda: self._claims.complete(held.claim, result, stored_bytes=result["bytes"])
-        ):
-            logger.info("job %s is completed", held.claim.job.id)
+        elif result is not None:
+            self._end(held, lambda: self._complete(held.claim, result))
+
+    def _complete(self, claim: Claim, result: dict[str, Any]) -> Job:
+        try:
+            job = self._claims.complete(claim, result, stored_bytes=result["bytes"])
+        except QuotaReached as error:  # no more is kept than may be, also where an estimate was too low
+            failure = failure_of(error)
+            logger.warning("job %s fails: %s: %s", claim.job.id, failure.code, error)
+            return self._claims.fail(claim, failure.code, failure.message)
+        logger.info("job %s is completed", claim.job.id)
+        return job
 
     def _failed(self, held: Held, error: Exception) -> None:
         if held.restored and isinstance(error, WeightsError):
@@ -373,13 +387,13 @@ class Worker:
             logger.info("job %s is given back", held.claim.job.id)
             self._end(held, lambda: self._claims.release(held.claim, checkpoint=held.saved))
 
-    def _end(self, held: Held, say: Callable[[], Job]) -> bool:
-        """The last word on a job, unless that has been spoken or is not ours to speak; whether the queue took it."""
+    def _end(self, held: Held, say: Callable[[], Job]) -> None:
+        """The last word on a job, unless that has been spoken or is not ours to speak."""
         with self._lock:
             known = self._held.pop(held.id, None)
         shutil.rmtree(held.folder, ignore_errors=True)
         if known is None:
-            return False
+            return
         job = None
         if not held.over.is_set():
             held.over.set()
@@ -389,7 +403,7 @@ class Worker:
                 # Whoever takes it when the lease is out makes it again, from its checkpoint, and tidies up. Its files
                 # stay: perhaps it was told, and only the answer was lost.
                 logger.warning("job %s: its end cannot be told: %s", held.claim.job.id, error)
-                return False
+                return
         try:
             if job is not None and job.is_final:
                 tidy(self._storage, job)
@@ -399,7 +413,6 @@ class Worker:
                 self._storage.remove(f"{held.prefix}/{PREVIEWS}")
         except OutputError as error:  # housekeeping comes by, once the job is over
             logger.warning("job %s: what is over is not removed yet: %s", held.claim.job.id, error)
-        return job is not None
 
     def _say(self, held: Held, say: Callable[[], Job]) -> Job | None:
         """Say it, also to a database that is away for a moment; None if the job was not ours any more.
