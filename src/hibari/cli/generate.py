@@ -6,6 +6,9 @@ import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from time import perf_counter
@@ -152,6 +155,14 @@ def generate(
             metavar="X",
         ),
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Compute with so many processes, on GPUs one on each: rows of guidance apart, then a row's tokens.",
+            metavar="N",
+        ),
+    ] = 1,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Compute variations apart, so that each is as if alone.")
     ] = False,
@@ -208,18 +219,25 @@ def generate(
 
     media.check_writable(output or _free_path(early), frames=None if clips else early.frames)
 
-    with progress.choose(quiet=quiet or as_json) as shown:
+    with progress.choose(quiet=quiet or as_json) as shown, ExitStack() as stack:
         shown.phase(f"loading {spec.name}")
         began_s = perf_counter()
         from hibari import tools
         from hibari.engine import StepDone
+        from hibari.engine.processes import spread
         from hibari.engine.runtime import prepare_torch
 
-        loaded_model = catalog.load(
-            model or settings.model,
-            device=prepare_torch(settings),
-            models=settings.models,
-            quantise=quantise or "",
+        load = partial(
+            catalog.load, model or settings.model, models=settings.models, quantise=quantise or ""
+        )
+        loaded_model = stack.enter_context(
+            spread(
+                load,
+                processes=processes,
+                rows=variations * (1 if early.guidance_scale == 1 else 2),
+                threads=settings.threads,
+                device=prepare_torch(settings),
+            )
         )
         loaded_s = perf_counter()
 
@@ -232,6 +250,8 @@ def generate(
             **given,
         )
         jobs = tools.jobs_of(loaded_model, wish, tools.seeds(seed, variations))
+        if processes > 1:  # the clip is another one, to rounding
+            jobs = [replace(job, extra={**job.extra, "processes": processes}) for job in jobs]
         if keep_latent and jobs[0].cut:
             raise InvalidRequest(
                 f"frames are cut out of this {wish.tool}, so no latent stands for it; leave out --keep-latent",
