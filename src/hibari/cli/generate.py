@@ -227,9 +227,7 @@ def generate(
         from hibari.engine.processes import spread
         from hibari.engine.runtime import prepare_torch
 
-        load = partial(
-            catalog.load, model or settings.model, models=settings.models, quantise=quantise or ""
-        )
+        load = partial(catalog.load, model or settings.model, models=settings.models, quantise=quantise or "")
         loaded_model = stack.enter_context(
             spread(
                 load,
