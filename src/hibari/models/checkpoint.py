@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ from hibari.models.folder import Source, Take
 
 SHOWN = 3  # keys that an error names
 QUANTISED = ("int8", "fp8")
-_IN_A_BLOCK = re.compile(r"\.\d+\.")
+_IN_A_BLOCK = re.compile(r"(^|\.)\d+\.")
 
 
 def diffusers_class(name: str) -> Any:
@@ -55,6 +56,7 @@ class Part:
         dtype: torch.dtype,
         fill: Callable[[Any], None] | None = None,
         quantise: str = "",
+        apart: Callable[[str], bool] = lambda _: False,
     ) -> None:
         """A part that is not in memory yet.
 
@@ -64,13 +66,15 @@ class Part:
             fill: computes the buffers that are in no file, on the CPU.
             quantise: nothing, or one of QUANTISED for the linear layers in the network's blocks: weights in 8 bits, a
                 scale a row, and sums in `dtype`.
+            apart: whether a module's tensors, by its name, stay in the files until `apart` is asked for them. `fill`
+                must put something else in its place.
 
         Raises:
             MissingPart: diffusers, or what quantises, is not installed.
             WeightsError: a file is missing or damaged, the configuration is another class's, or a tensor is missing,
                 left over or of another shape.
         """
-        self._source, self._fill = source, fill
+        self._source, self._fill, self._apart = source, fill, apart
         self._build = _of_diffusers(build) if isinstance(build, str) else build
         self._device, self._dtype = device, dtype
         self._quantised = quantiser(quantise) if quantise else None
@@ -87,6 +91,7 @@ class Part:
         return sum(
             tensor.numel() * (1 if name in small else self._dtype.itemsize)
             for name, tensor in self.blank.state_dict().items()
+            if not self._apart(name.rpartition(".")[0])
         )
 
     @property
@@ -95,7 +100,7 @@ class Part:
         if self._network is None:
             network: Any = self._build(self._source).requires_grad_(False)
             layers = {layer for _, layer in _block_layers(network)} if self._quantised else set[nn.Module]()
-            for module, state in self._read(network):
+            for module, state in self._read(network, lambda name: not self._apart(name)):
                 module.load_state_dict(state, assign=True, strict=False)
                 if self._quantised and module in layers:
                     self._quantised(module)
@@ -106,12 +111,19 @@ class Part:
             self._network = network.to(self._device).eval().requires_grad_(False)
         return self._network
 
+    def apart(self) -> Iterable[dict[str, Tensor]]:
+        """What each module that is kept apart has, by its names in the module, one after the other."""
+        for _, state in self._read(self.blank, self._apart):
+            yield state
+
     def release(self) -> None:
         """Free its memory; the next use loads it again."""
         self._network = None
 
-    def _read(self, network: nn.Module) -> Iterable[tuple[nn.Module, dict[str, Tensor]]]:
-        """Each module and its own tensors, module by module."""
+    def _read(
+        self, network: nn.Module, wanted: Callable[[str], bool]
+    ) -> Iterable[tuple[nn.Module, dict[str, Tensor]]]:
+        """Each module whose name is wanted and its own tensors, module by module."""
         files = {path: _File(path, str(self._device)) for path in self._source.files}
         homes = {
             prefix + key: (files[path], key)
@@ -119,6 +131,8 @@ class Part:
             for key in files[path].shapes
         }
         for name, module in network.named_modules():
+            if not wanted(name):
+                continue
             own = module.state_dict(keep_vars=True)
             state: dict[str, Tensor] = {}
             for short in (key for key in own if "." not in key):
@@ -226,6 +240,7 @@ def quantiser(kind: str) -> Callable[[nn.Module], None]:
         raise InvalidRequest(
             f"quantise is {kind!r}; weights can be had in {' or '.join(QUANTISED)}", field="quantise"
         )
+    logging.getLogger("torchao").setLevel(logging.ERROR)  # it tells of each GPU kernel that it cannot load
     try:
         ao: Any = import_module("torchao.quantization")
     except ImportError as error:

@@ -122,7 +122,8 @@ def _autoencoder(encoder: dict[str, list[int]], decoder: dict[str, list[int]]) -
     return {
         "encoder_block_out_channels": widths,
         "decoder_block_out_channels": [
-            *(decoder[f"blocks.{stage}.blocks.0.stack.2.weight"][0] for stage in (3, 2, 1)),
+            decoder["blocks.4.0.stack.2.weight"][0],
+            *(decoder[f"blocks.{stage}.blocks.0.stack.2.weight"][0] for stage in (3, 2)),
             decoder["blocks.0.0.weight"][0],
         ],
         "latent_channels": decoder["blocks.0.0.weight"][1],
