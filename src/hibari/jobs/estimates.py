@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, func, literal, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, func, literal, select, update
 
 from hibari.db import insert_if_absent
 from hibari.db.schema import jobs, paces
@@ -13,6 +13,27 @@ from hibari.jobs.records import Estimate
 from hibari.jobs.states import FINAL, State
 
 NEWEST_SHARE = 0.3  # of the newest measurement in a pace; the rest is what was known before
+
+_running, _queued = jobs.c.state == State.RUNNING.value, jobs.c.state == State.QUEUED.value
+_left_s = func.coalesce(jobs.c.steps - jobs.c.step, 0) * func.coalesce(paces.c.step_s, 0)
+_alike = and_(_queued, jobs.c.priority == bindparam("priority"), jobs.c.number != bindparam("number"))
+# What runs and what waits, an owner a row, and how it stands to a job: in one walk through the queue, and put together
+# once, as every poll of a queued job comes by here.
+_OWNERS = (
+    select(
+        jobs.c.owner,
+        func.count(case((_running, 1))).label("running"),
+        func.coalesce(func.sum(case((_running, _left_s))), 0.0).label("running_s"),
+        func.count(case((_queued, 1))).label("queued"),
+        func.coalesce(func.sum(case((_queued, _left_s))), 0.0).label("queued_s"),
+        func.count(case((and_(_queued, jobs.c.priority > bindparam("priority")), 1))).label("above"),
+        func.count(case((and_(_alike, jobs.c.number < bindparam("number")), 1))).label("earlier"),
+        func.count(case((_alike, 1))).label("alike"),
+    )
+    .select_from(jobs.outerjoin(paces, paces.c.name == jobs.c.pace))
+    .where(jobs.c.state.in_([State.RUNNING.value, State.QUEUED.value]))
+    .group_by(jobs.c.owner)
+)
 
 
 def estimate(connection: Connection, row: Row[*tuple[Any, ...]], now: float) -> Estimate | None:
@@ -27,7 +48,7 @@ def estimate(connection: Connection, row: Row[*tuple[Any, ...]], now: float) -> 
         own = own_pace(row, now)
         step_s = pace if own is None else own
         return Estimate(0, _times(row.steps, row.step, step_s))
-    owners = _owners(connection, row)
+    owners = connection.execute(_OWNERS, {"priority": row.priority, "number": row.number}).all()
     position = _position(row.owner, owners)
     own_s = _times(row.steps, row.step, pace)
     if own_s is None:
@@ -74,30 +95,6 @@ def learn_pace(connection: Connection, row: Row[Any], now: float) -> None:
     mixed = (1 - NEWEST_SHARE) * paces.c.step_s + NEWEST_SHARE * step_s
     if not insert_if_absent(connection, paces, name=row.pace, step_s=step_s):
         connection.execute(update(paces).where(paces.c.name == row.pace).values(step_s=mixed))
-
-
-def _owners(connection: Connection, row: Row[*tuple[Any, ...]]) -> Sequence[Row[Any]]:
-    """What runs and what waits, an owner a row, and how it stands to the job of `row`: in one walk through the queue,
-    as every poll of a queued job comes by here."""
-    left = func.coalesce(jobs.c.steps - jobs.c.step, 0) * func.coalesce(paces.c.step_s, 0)
-    running, queued = jobs.c.state == State.RUNNING.value, jobs.c.state == State.QUEUED.value
-    alike = and_(queued, jobs.c.priority == row.priority, jobs.c.number != row.number)
-    query = (
-        select(
-            jobs.c.owner,
-            func.count(case((running, 1))).label("running"),
-            func.coalesce(func.sum(case((running, left))), 0.0).label("running_s"),
-            func.count(case((queued, 1))).label("queued"),
-            func.coalesce(func.sum(case((queued, left))), 0.0).label("queued_s"),
-            func.count(case((and_(queued, jobs.c.priority > row.priority), 1))).label("above"),
-            func.count(case((and_(alike, jobs.c.number < row.number), 1))).label("earlier"),
-            func.count(case((alike, 1))).label("alike"),
-        )
-        .select_from(jobs.outerjoin(paces, paces.c.name == jobs.c.pace))
-        .where(jobs.c.state.in_([State.RUNNING.value, State.QUEUED.value]))
-        .group_by(jobs.c.owner)
-    )
-    return connection.execute(query).all()
 
 
 def _position(owner: str, owners: Sequence[Row[Any]]) -> int:
