@@ -4,6 +4,7 @@ holds much of it."""
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -55,11 +56,17 @@ def test_a_stream_is_the_whole(variant: str) -> None:
 
 @torch.inference_mode()
 def test_memory_does_not_grow_with_the_clip() -> None:
-    """No convolution sees more than a chunk and what it keeps, and the first frames come before the last are read."""
+    """No convolution sees more than a chunk and what it keeps, the first frames come before the last are read, and what
+    has been used is let go."""
     decoder, seen = decoder_of("0.9.0"), list[int]()
     for module in decoder.modules():
         if isinstance(module, torch.nn.Conv3d):
             module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[2]))
+    alive = list[int]()
+    outputs = WeakSet[torch.Tensor]()
+    decoder.conv_out.conv.register_forward_pre_hook(lambda *_: alive.append(len(outputs)))
+    for block in (*decoder.mid_block.resnets, *decoder.up_blocks[-1].resnets):
+        block.conv2.conv.register_forward_hook(lambda *called: outputs.add(called[2]))
     latent = torch.randn(1, CHANNELS, 40, 2, 2).double()
     parts = stream(decoder, latent, 1, time_B=None, generator=torch.Generator())
     first, calls = next(parts), len(seen)
@@ -68,3 +75,4 @@ def test_memory_does_not_grow_with_the_clip() -> None:
     assert calls < len(seen) / 2
     assert max(seen) <= 4 + 2  # a latent frame is four frames at the finest, and a kernel keeps two
     assert first.shape[2] + rest == 1 + 4 * 39
+    assert max(alive) < 2 * max(alive[:10])

@@ -10,8 +10,8 @@ A stream is an iterator of tensors [B, C, frames, H, W], one part of a clip afte
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import tee
 from typing import Any
 
 import torch
@@ -77,7 +77,7 @@ def _residual(block: Any, frames: Stream, told: Tensor | None, generator: torch.
         assert told is not None
         table = told.unflatten(1, (4, -1)) + block.scale_shift_table[None, ..., None, None, None]
         shift_1, scale_1, shift_2, scale_2 = table.unbind(1)
-    inside, around = tee(frames)
+    inside, around = _both_ways(frames)
 
     def before(norm: Any, scale: Tensor | float, shift: Tensor | float) -> Callable[[Tensor], Tensor]:
         return lambda x: block.nonlinearity(_normed(norm, x) * (1 + scale) + shift)
@@ -107,10 +107,26 @@ def _upsampled(upsampler: Any, frames: Stream) -> Stream:
 
     if not upsampler.residual:
         return spread(_conv(upsampler.conv, frames))
-    inside, around = tee(frames)
+    inside, around = _both_ways(frames)
     repeats = time * rows * cols // upsampler.upscale_factor
     around = (x.repeat(1, repeats, 1, 1, 1) for x in spread(around))
     return _sum(spread(_conv(upsampler.conv, inside)), around)
+
+
+def _both_ways(frames: Stream) -> tuple[Stream, Stream]:
+    """The stream twice; the second may never be ahead of the first. `itertools.tee` would hold dozens of parts on."""
+    parts = deque[Tensor]()
+
+    def first() -> Stream:
+        for x in frames:
+            parts.append(x)
+            yield x
+
+    def second() -> Stream:
+        while True:
+            yield parts.popleft()
+
+    return first(), second()
 
 
 def _conv(conv: Any, frames: Stream) -> Stream:
