@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 
 from hibari import catalog
 from hibari.contracts import UnknownModel, WeightsError
+from hibari.engine import Order, generate_all
 from hibari.models.checkpoint import Part, diffusers_class
 from hibari.models.folder import Source
 from hibari.models.ltx_video import layout as ltx_layout
@@ -148,6 +149,17 @@ def test_a_single_file_makes_the_clip_of_the_folder(beside: Path, tmp_path_facto
     assert torch.equal(latent, wanted)
     assert (frames == pictures).all()
     assert frames.std() > 5
+
+    rounded = catalog.load(str(path), device=CPU, quantise="int8")
+    (clip,) = generate_all(rounded, [Order(request(rounded, **wish))])
+    assert 0 < (clip.latent_CFHW - latent).norm() / latent.norm() < 0.1
+    assert rounded.footprint(2, 2, 2).weights < one.footprint(2, 2, 2).weights
+    assert rounded.weights_sha256 != one.weights_sha256
+    recipe = clip.stream.recipe
+    assert recipe.extra["quantised"] == "int8"
+    assert {"diffusers", "transformers", "torchao"} < recipe.versions.keys()
+    assert recipe.request.model == "ltxv.safetensors"
+    assert str(path.parent) not in recipe.to_json()
 
 
 @pytest.fixture(scope="module")
