@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from hibari.contracts import MissingPart
@@ -20,6 +21,10 @@ def prepare_torch(settings: Settings) -> torch.device:
     import torch
 
     torch.set_num_threads(settings.threads)
+    # Where torchao is installed, transformers imports it, and it warns of libraries for other GPUs and of its own ways
+    # with torch: nothing that a user can do anything about.
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     cuda = torch.cuda.is_available()
     if settings.device == "cuda" and not cuda:
         raise MissingPart(
