@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -364,18 +364,23 @@ def test_what_comes_to_a_webhook_is_read_if_it_was_signed() -> None:
     assert room.read_webhook(body, both, secret, now=1000.0) == event
 
     def refused(
-        match: str, body: str = body, secret: str = secret, now: float = 1000.0, **changed: str
+        match: str,
+        changed: Mapping[str, str] = {},
+        *,
+        body: str = body,
+        secret: str = secret,
+        now: float = 1000.0,
     ) -> None:
         with pytest.raises(room.InvalidWebhook, match=match):
             room.read_webhook(body, {**headers, **changed}, secret, now=now)
 
     refused("not signed with this secret", secret=other)
-    refused("was changed", body.replace("completed", "failed"))
-    refused("was changed", **{"Webhook-Timestamp": "1001"})
-    refused("was changed", **{"Webhook-Signature": own.replace("v1,", "v2,")})
+    refused("was changed", body=body.replace("completed", "failed"))
+    refused("was changed", {"Webhook-Timestamp": "1001"})
+    refused("was changed", {"Webhook-Signature": own.replace("v1,", "v2,")})
     refused("more than 300 s", now=1301.0)
     refused("more than 300 s", now=699.0)
-    refused("no headers of a webhook", **{"Webhook-Timestamp": "soon"})
+    refused("no headers of a webhook", {"Webhook-Timestamp": "soon"})
     refused("the secret is none", secret="whsec_?")
     with pytest.raises(room.InvalidWebhook, match="no headers"):
         room.read_webhook(body, {}, secret)
