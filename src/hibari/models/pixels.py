@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from einops import reduce
 from torch import Tensor
-
-CHUNK = 8  # frames that are handed over at a time
 
 
 def pixels_of(frames_FHWC: Tensor) -> Tensor:
@@ -20,12 +18,6 @@ def frames_of(pixels_CFHW: Tensor) -> Tensor:
     """uint8 frames [F, H, W, 3] of pixels [3, F, H, W] in [-1, 1], rounded."""
     pixels = (pixels_CFHW.float() / 2 + 0.5).clamp(0, 1) * 255
     return pixels.round().to(torch.uint8).permute(1, 2, 3, 0)
-
-
-def chunks_of(pixels_CFHW: Tensor) -> Iterator[Tensor]:
-    """The frames of pixels, CHUNK at a time, so that they are never all in memory once more."""
-    for part in pixels_CFHW.split(CHUNK, dim=1):
-        yield frames_of(part)
 
 
 def preview_map(
