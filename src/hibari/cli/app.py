@@ -23,6 +23,7 @@ from hibari import __version__
 from hibari.cli import (
     admin,
     backup,
+    cluster,
     doctor,
     evaluate,
     generate,
@@ -53,6 +54,7 @@ app.command("doctor")(doctor.doctor)
 app.command("evaluate")(evaluate.evaluate)
 app.command("serve")(server.serve)
 app.command("worker")(server.worker)
+app.command("cluster")(cluster.cluster)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.add_typer(train.app, name="train")
