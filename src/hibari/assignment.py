@@ -13,6 +13,7 @@ from hibari.contracts import InputError
 
 Tool = Literal["remix", "edit", "extend", "extend_back", "loop", "connect", "blend"]
 TOOLS: tuple[Tool, ...] = ("remix", "edit", "extend", "extend_back", "loop", "connect", "blend")
+Kind = Literal["prompt", "picture", "storyboard", Tool]
 TWO_CLIPS: frozenset[Tool] = frozenset({"connect", "blend"})
 
 VIDEO, THUMBNAIL, SPRITESHEET = "video.mp4", "thumbnail.webp", "spritesheet.jpg"
@@ -61,6 +62,13 @@ class Assignment:
     strength: float | str | None = None
     curve: str = "smooth"
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def kind(self) -> Kind:
+        """How the clip is made, in a word: the tool, or `prompt`, `picture`, `storyboard`."""
+        if self.tool is not None:
+            return self.tool
+        return "storyboard" if self.cards else "picture" if self.image is not None else "prompt"
 
     def sources(self) -> list[Source]:
         """Everything in the storage that it starts from."""

@@ -141,6 +141,7 @@ MINI = ModelSpec(
     sigma_shift=2.5,
     licence="Apache-2.0",
     weights="hibari-mini.safetensors",
+    reference_step_s=0.06,  # two cores of an AMD EPYC (Genoa): README, benchmarks/generate.py
 )
 
 TESTCARD = ModelSpec(

@@ -184,6 +184,8 @@ class ModelSpec:
         presets: published ways to run it.
         quantised: what its weights were turned into, "int8" or "fp8"; "" is nothing.
         software: packages whose versions a recipe should tell, besides Hibari's own.
+        reference_step_s: seconds a step of a default clip, with all that comes after the steps, where it was measured;
+            a first guess for machines that have not made one yet.
     """
 
     name: str
@@ -214,6 +216,7 @@ class ModelSpec:
     presets: tuple[Preset, ...] = ()
     quantised: str = ""
     software: tuple[str, ...] = ()
+    reference_step_s: float | None = None
 
     def preset(self, name: str) -> Preset | None:
         """The preset of that name; None for "".

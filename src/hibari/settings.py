@@ -22,6 +22,7 @@
 | `HIBARI_RESERVE_MB` | what must stay free on the disk of the videos; nothing new is taken below it | `512` |
 | `HIBARI_KEEP_HOURS` | how long a finished video is kept | until it is deleted |
 | `HIBARI_PRIVATE_URLS` | `1`: image URLs and webhooks may lead to private addresses | `0` |
+| `HIBARI_SAMPLES` | `0`: nobody's gallery begins with samples | `1` |
 | `HIBARI_LEASE_S` | a worker that has said nothing for so many seconds is dead, and others take its videos | `20` |
 
 A variable that is set to nothing counts as not set.
@@ -107,6 +108,7 @@ class ServerSettings:
         keep_s: how long finished videos are kept; None is until they are deleted.
         private_urls: whether image URLs and webhooks may lead to private addresses.
         lease_s: how long a worker may say nothing.
+        samples: whether whoever comes for the first time finds some videos that were made here.
     """
 
     model: str
@@ -122,6 +124,7 @@ class ServerSettings:
     keep_s: float | None
     private_urls: bool
     lease_s: float
+    samples: bool
 
     @classmethod
     def from_environment(
@@ -131,6 +134,7 @@ class ServerSettings:
         host: str | None = None,
         port: int | None = None,
         data_dir: Path | None = None,
+        samples: bool | None = None,
     ) -> ServerSettings:
         """Settings out of `environment`, by default this process's own; what is given as an argument comes first.
 
@@ -156,6 +160,7 @@ class ServerSettings:
             keep_s=keep_hours * 3600 or None,
             private_urls=_switch(values, "HIBARI_PRIVATE_URLS"),
             lease_s=_number(values, "HIBARI_LEASE_S", 20, above=MIN_LEASE_S),
+            samples=_switch(values, "HIBARI_SAMPLES", "1") if samples is None else samples,
         )
 
 
@@ -261,8 +266,8 @@ def _number(values: Mapping[str, str], name: str, default: float, *, above: floa
     return number
 
 
-def _switch(values: Mapping[str, str], name: str) -> bool:
-    value = values.get(name) or "0"
+def _switch(values: Mapping[str, str], name: str, default: str = "0") -> bool:
+    value = values.get(name) or default
     if value not in ("0", "1"):
         raise InvalidRequest(f"{name} is {value!r}; must be 0 or 1", field=name)
     return value == "1"

@@ -87,7 +87,7 @@ def test_play_step_remix_and_find_the_way_back(page: Page, server: Server) -> No
     page.wait_for_selector(".player video")  # it has grown into a clip on its own page
     found = httpx2.get(f"{server.url}/videos/{remix}", timeout=30).json()
     assert (found["remixed_from_video_id"], found["prompt"]) == (source, "a dog")
-    page.locator(".lineage").get_by_role("link").click()
+    page.locator(".lineage").get_by_role("link").first.click()
     page.wait_for_url(f"**/videos/{source}")
     expect(page.locator(".lineage")).to_contain_text("Remix: a dog")
     page.go_back()

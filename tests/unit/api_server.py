@@ -16,7 +16,7 @@ from hibari.api import Parts, create_app
 from hibari.contracts import ClipStream, GenerationRequest, Recipe
 from hibari.db import Database
 from hibari.db.schema import metadata
-from hibari.jobs import Claims, Job, Jobs, Policy, StoredFiles, Upkeep
+from hibari.jobs import Claims, Gallery, Job, Jobs, Policy, StoredFiles, Upkeep
 from hibari.media.storage import Storage
 from hibari.settings import ServerSettings
 from hibari.webhooks import Webhooks
@@ -36,6 +36,7 @@ def parts_for(settings: ServerSettings, policy: Policy | None = None) -> Parts:
         database=database,
         accounts=Accounts(database),
         jobs=Jobs(database, policy=policy),
+        gallery=Gallery(database),
         upkeep=Upkeep(database),
         storage=Storage(settings.data_dir / "files"),
         stored=StoredFiles(database, policy=policy),

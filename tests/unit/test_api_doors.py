@@ -4,6 +4,7 @@ that a new one cannot be forgotten."""
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -39,12 +40,18 @@ class Door:
 
     @property
     def names_something(self) -> bool:
-        return "_id}" in self.path + json.dumps(self.body)
+        return "_id}" in self.path + json.dumps(self.body) + self.query
 
 
 DOORS = [
     Door("GET", "/v1/videos", READ),
     Door("POST", "/v1/videos", WRITE, {"prompt": "a"}),
+    Door("DELETE", "/v1/videos", WRITE, query="id={video_id}"),
+    Door("POST", "/v1/videos/change", WRITE, {"ids": ["{video_id}"], "folder": "{folder_id}"}),
+    Door("GET", "/v1/folders", READ),
+    Door("POST", "/v1/folders", WRITE, {"name": "{new_name}"}),
+    Door("POST", "/v1/folders/{folder_id}", WRITE, {"name": "{new_name}"}),
+    Door("DELETE", "/v1/folders/{folder_id}", WRITE),
     Door("POST", "/v1/videos/forecast", WRITE, {"prompt": "a"}),
     Door("POST", "/v1/videos/edits", WRITE, {"prompt": "a", **VIDEO}),
     Door("POST", "/v1/videos/extensions", WRITE, {"prompt": "a", "seconds": "4", **VIDEO}),
@@ -55,6 +62,7 @@ DOORS = [
     Door("GET", "/v1/videos/characters/{character_id}", READ),
     Door("GET", "/v1/videos/{video_id}", READ),
     Door("DELETE", "/v1/videos/{video_id}", WRITE),
+    Door("GET", "/v1/videos/{video_id}/lineage", READ),
     Door("GET", "/v1/videos/{video_id}/content", READ),
     Door("HEAD", "/v1/videos/{video_id}/content", READ),
     Door("GET", "/v1/videos/{video_id}/events", READ),
@@ -124,12 +132,14 @@ class World:
             "signature": urlsplit(link).query,
             "character_id": character,
             "endpoint_id": endpoint,
+            "folder_id": post("folders", name=secrets.token_hex(4)),
             "event_id": sent.event_id,
             "name": "testcard",
             "key": self.key,
         }
 
     def ask(self, door: Door, things: dict[str, str], authorization: str | None) -> Any:
+        things = {**things, "new_name": secrets.token_hex(4)}
         path, sent = f"{door.path}?{door.query}" if door.query else door.path, json.dumps(door.body)
         for name, value in things.items():
             path, sent = path.replace(f"{{{name}}}", value), sent.replace(f"{{{name}}}", value)

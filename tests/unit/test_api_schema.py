@@ -6,6 +6,7 @@ A few cases an operation here; `benchmarks/doors.py` runs 2,000.
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,6 +58,8 @@ class Things:
                 return self._post("videos/characters", name="Mo", video={"id": self["video_id"]})
             case "endpoint_id":
                 return self._post("webhook_endpoints", url="http://127.0.0.1:9/hook")
+            case "folder_id":
+                return self._post("folders", name=secrets.token_hex(8))
             case "name":
                 return "testcard"
             case "variant":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,17 +14,34 @@ from sqlalchemy import Connection, func, insert, select, text
 from hibari.contracts import DatabaseError, InvalidRequest, OutputError
 from hibari.db import Database, insert_if_absent, migrate
 from hibari.db.migrate import differences, revisions
-from hibari.db.schema import metadata, switches
+from hibari.db.schema import jobs, metadata, switches
+from hibari.db.schema import sources as made_of
 
 
 def _insert_account(connection: Connection) -> None:
     connection.execute(text("INSERT INTO accounts (id, name, created_at) VALUES ('acct_1', 'ann', 1)"))
 
 
+def _insert_jobs(connection: Connection) -> None:
+    _insert_account(connection)
+    asked = {"tool": None, "cards": [], "image": None}
+    for number, made in enumerate((asked, {**asked, "tool": "remix"}), 1):
+        request = json.dumps({"shown": {"prompt": "Ein \uff22är"}, "assignment": made})
+        sources = json.dumps(["video_1"] if number == 2 else [])
+        connection.execute(
+            text(
+                "INSERT INTO jobs (number, id, owner, state, model, request, priority, sources, fingerprint, step, "
+                "furthest_step, created_at, attempt, not_before, failures, crashes, last_event) VALUES (:number, "
+                ":id, 'acct_1', 'queued', 'mini', :request, 0, :sources, '', 0, 0, 1, 0, 1, 0, 0, 1)"
+            ),
+            {"number": number, "id": f"video_{number}", "request": request, "sources": sources},
+        )
+
+
 # What lies in a database of each revision, for the test that brings it up from there. A new revision adds a line.
 ROWS: dict[str, Callable[[Connection], None]] = dict.fromkeys(
-    ("0001", "0002", "0003", "0004"), _insert_account
-)
+    ("0001", "0002", "0003", "0004", "0005"), _insert_account
+) | {"0004": _insert_jobs}
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -73,6 +91,15 @@ def test_every_earlier_revision_comes_up_with_its_rows(bare: Database, start: st
     assert list(differences(bare)) == []
     with bare.read() as connection:
         assert connection.execute(text("SELECT name FROM accounts")).scalars().all() == ["ann"]
+        if ROWS[start] is _insert_jobs:
+            found = connection.execute(
+                select(jobs.c.words, jobs.c.kind, jobs.c.sample).order_by(jobs.c.number)
+            )
+            assert [tuple(row) for row in found] == [
+                ("ein bär", "prompt", False),
+                ("ein bär", "remix", False),
+            ]
+            assert connection.execute(select(made_of)).all() == [(2, "video_1")]
 
 
 def test_a_database_of_a_newer_hibari_is_left_alone(bare: Database) -> None:

@@ -11,7 +11,7 @@ from hibari import jobs as package
 from hibari.accounts import Role
 from hibari.contracts import Conflict, InvalidRequest, LimitReached, NotFound
 from hibari.db import Database
-from hibari.jobs import Happening, Job, Jobs, NewJob, Order, PauseScope, Policy, State
+from hibari.jobs import Happening, Job, Jobs, NewJob, Order, PauseScope, Policy, State, Wanted
 from hibari.jobs.states import TRANSITIONS
 
 
@@ -145,7 +145,7 @@ def test_pages_stay_in_place_while_jobs_arrive_and_go(queue: Queue) -> None:
     after = queue.jobs.page(owner=queue.owner(), newest_first=False, after=made[4])
     assert [job.id for job in after.jobs] == [made[5]]
     queue.jobs.cancel(made[0])
-    done = queue.jobs.page(states=[State.CANCELLED])
+    done = queue.jobs.page(wanted=Wanted(states=[State.CANCELLED]))
     assert [job.id for job in done.jobs] == [made[0]]
     queue.upkeep.purge(made[3])
     with pytest.raises(InvalidRequest) as caught:

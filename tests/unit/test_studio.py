@@ -150,7 +150,11 @@ def test_a_forecast_makes_nothing_and_refuses_what_cannot_be_made(client: TestCl
     assert ask().json()["queue_position"] == 1
     finish_measured(parts)
     assert ask(seconds="2", size="160x96").json()["seconds"] >= 0
-    assert ask(seconds="4", size="160x96").json()["seconds"] is None  # a longer one was never measured
+    measured, longer = ask(seconds="2", size="160x96").json(), ask(seconds="4", size="160x96").json()
+    assert measured["measured"]
+    assert not longer["measured"]  # but guessed: twice the pixels
+    assert longer["seconds"] == pytest.approx(2 * measured["seconds"])
+    assert ask(model="mini").json()["seconds"] > 0  # as its spec says, before the first one
 
 
 def test_a_video_can_be_made_again_with_all_that_it_was_made_of(client: TestClient, parts: Parts) -> None:

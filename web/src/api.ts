@@ -44,6 +44,10 @@ export interface Video {
     queue_position: number | null;
     seconds_left: number | null;
     sources: string[];
+    kind: string;
+    folder: string | null;
+    favourite: boolean;
+    sample: boolean;
     recipe: Recipe;
     variations: string[] | null;
   };
@@ -53,6 +57,18 @@ export interface Page {
   data: Video[];
   last_id: string | null;
   has_more: boolean;
+}
+
+export interface Lineage {
+  data: Video[]; // the video itself first
+  missing: string[];
+  has_more: boolean;
+}
+
+export interface Folder {
+  id: string;
+  name: string;
+  videos: number;
 }
 
 export interface Model {
@@ -75,7 +91,17 @@ export interface Session {
 export interface Forecast {
   queue_position: number;
   seconds: number | null;
+  measured: boolean;
 }
+
+/** What is not given stays; an empty folder is none. */
+export interface Changed {
+  favourite?: boolean;
+  folder?: string;
+}
+
+/** Videos that one request changes. */
+export const AT_ONCE = 100;
 
 export type Fields = Record<string, unknown>;
 
@@ -100,16 +126,30 @@ export const api = {
   signIn: (key: string) => call<Session>("POST", "/session", { key }),
   signOut: () => call<void>("DELETE", "/session"),
   models: () => call<{ data: Model[] }>("GET", "/models"),
-  page: (after: string | null, limit: number) =>
-    call<Page>("GET", `/videos?limit=${limit}${after === null ? "" : `&after=${encodeURIComponent(after)}`}`),
+  /** `wanted` is a query such as `favourite=true&search=cat`. */
+  page: (after: string | null, limit: number, wanted = "") => {
+    const query = new URLSearchParams(wanted);
+    query.set("limit", String(limit));
+    if (after !== null) query.set("after", after);
+    return call<Page>("GET", `/videos?${query}`);
+  },
   video: (id: string) => call<Video>("GET", `/videos/${encodeURIComponent(id)}`),
   cancel: (id: string) => call<Video>("POST", `/videos/${id}/cancel`),
   again: (id: string) => call<Video>("POST", `/videos/${id}/again`, undefined, true),
   forecast: (fields: Fields) => call<Forecast>("POST", "/videos/forecast", fields),
   make: (path: string, fields: Fields, files: Record<string, Blob> = {}) =>
     call<Video>("POST", `/videos${path}`, Object.keys(files).length ? form(fields, files) : fields, true),
-  /** Also while the page goes away. */
-  remove: (id: string) => call<unknown>("DELETE", `/videos/${id}`),
+  /** At most AT_ONCE; also while the page goes away. */
+  remove: (ids: readonly string[]) =>
+    call<unknown>("DELETE", `/videos?${new URLSearchParams(ids.map((id) => ["id", id]))}`),
+  /** At most AT_ONCE. */
+  change: (ids: readonly string[], changed: Changed) =>
+    call<{ data: Video[] }>("POST", "/videos/change", { ids, ...changed }),
+  lineage: (id: string) => call<Lineage>("GET", `/videos/${encodeURIComponent(id)}/lineage`),
+  folders: () => call<{ data: Folder[] }>("GET", "/folders"),
+  newFolder: (name: string) => call<Folder>("POST", "/folders", { name }),
+  renameFolder: (id: string, name: string) => call<Folder>("POST", `/folders/${id}`, { name }),
+  removeFolder: (id: string) => call<unknown>("DELETE", `/folders/${id}`),
 };
 
 export type Variant = "video" | "thumbnail" | "spritesheet";

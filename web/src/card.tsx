@@ -1,5 +1,6 @@
 // A video as a card: while it waits, while it grows, when it is there, and when it failed.
 
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { api, contentUrl, type Video } from "./api";
 import { Icon, Link, aspectOf, reason, say } from "./parts";
@@ -11,11 +12,15 @@ const COLUMNS = 6;
 const ROWS = 4;
 const TURN_MS = 160;
 
-export function VideoCard({ video }: { video: Video }) {
+/** `children` lie on its picture. */
+export function VideoCard({ video, children }: { video: Video; children?: ComponentChildren }) {
+  const t = words().card;
   const aspect = aspectOf(video.size);
   return (
     <li class="card" style={{ "--aspect": String(aspect) }} data-id={video.id} data-status={video.status}>
       {video.status === "completed" ? <Finished video={video} /> : <Picture video={video} />}
+      {video.hibari.sample && <span class="badge">{t.sample}</span>}
+      {children}
       <Link to={videoPath(video.id)} class="caption" tabIndex={-1} aria-hidden="true">
         {video.prompt}
       </Link>
@@ -136,8 +141,9 @@ async function again(video: Video): Promise<void> {
   }
 }
 
-export function removeWithUndo(video: Video): void {
+export function removeWithUndo(...videos: readonly Pick<Video, "id">[]): void {
   const t = words();
-  remove(video.id);
-  say(t.removed, { text: t.undo, run: () => undoRemove(video.id) });
+  const ids = videos.map((video) => video.id);
+  remove(ids);
+  say(ids.length === 1 ? t.removed : t.removedMany(ids.length), { text: t.undo, run: () => undoRemove(ids) });
 }

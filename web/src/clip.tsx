@@ -4,10 +4,12 @@ import { useEffect, useState } from "preact/hooks";
 import type { Video } from "./api";
 import { Failed, Growing, Picture, removeWithUndo } from "./card";
 import { useAgain } from "./draft";
-import { Icon, Link, aspectOf, reason, sizeName } from "./parts";
+import { LineageTree } from "./lineage";
+import { Icon, aspectOf, reason, say, sizeName } from "./parts";
 import { Player } from "./player";
-import { go, videoPath } from "./route";
-import { fetchVideo, leaving, videoById, videos } from "./state";
+import { go } from "./route";
+import { change } from "./shelf";
+import { fetchVideo, leaving, videoById } from "./state";
 import { language, words } from "./strings";
 import { Tools } from "./tools";
 
@@ -55,6 +57,7 @@ export function ClipPage({ id }: { id: string }) {
               <Icon name="again" />
               {t.clip.useAgain}
             </button>
+            <Favourite video={video} />
             {video.status === "completed" && (
               <button
                 type="button"
@@ -70,7 +73,7 @@ export function ClipPage({ id }: { id: string }) {
             )}
           </div>
           <h2 id="lineage">{t.clip.lineage}</h2>
-          <Lineage video={video} />
+          <LineageTree video={video} />
         </section>
       </div>
     </article>
@@ -112,57 +115,23 @@ function RecipeList({ video }: { video: Video }) {
   );
 }
 
-function strengthName(strength: string): string {
-  const names: Record<string, string> = words().choices.strengths;
-  return names[strength] ?? strength;
-}
-
-/** What it was made of, and what was made of it, among the videos that are loaded. */
-function Lineage({ video }: { video: Video }) {
-  const t = words().clip;
-  const sources = video.hibari.sources;
-  const children = videos.value.filter((one) => one.hibari.sources.includes(video.id));
-  const fromFile = sources.length === 0 && (video.hibari.tool !== null || video.hibari.recipe.picture);
-  if (sources.length === 0 && children.length === 0 && !fromFile) return <p class="hint">{t.alone}</p>;
+function Favourite({ video }: { video: Video }) {
+  const t = words();
+  const { favourite } = video.hibari;
   return (
-    <dl class="lineage">
-      {(sources.length > 0 || fromFile) && (
-        <div>
-          <dt>{t.madeFrom}</dt>
-          {fromFile && <dd>{t.unnamed}</dd>}
-          {sources.map((id) => (
-            <dd key={id}>
-              <Ancestor id={id} />
-            </dd>
-          ))}
-        </div>
-      )}
-      {children.length > 0 && (
-        <div>
-          <dt>{t.became}</dt>
-          {children.map((child) => (
-            <dd key={child.id}>
-              <Link to={videoPath(child.id)}>{nameOf(child)}</Link>
-            </dd>
-          ))}
-        </div>
-      )}
-    </dl>
+    <button
+      type="button"
+      class="quiet favourite"
+      aria-pressed={favourite}
+      onClick={() => change([video.id], { favourite: !favourite }).catch((error: unknown) => say(reason(error)))}
+    >
+      <Icon name="star" />
+      {t.gallery.favourite}
+    </button>
   );
 }
 
-function Ancestor({ id }: { id: string }) {
-  const t = words().clip;
-  const [gone, setGone] = useState(false);
-  const video = videoById(id);
-  useEffect(() => {
-    if (video === undefined) fetchVideo(id).then((found) => setGone(found === null), () => setGone(true));
-  }, [id]);
-  if (video === undefined) return <>{gone ? t.goneSource : "…"}</>;
-  return <Link to={videoPath(id)}>{nameOf(video)}</Link>;
-}
-
-function nameOf(video: Video): string {
-  const tool = video.hibari.tool && words().recipe.toolNames[video.hibari.tool];
-  return tool ? `${tool}: ${video.prompt}` : video.prompt;
+function strengthName(strength: string): string {
+  const names: Record<string, string> = words().choices.strengths;
+  return names[strength] ?? strength;
 }

@@ -16,19 +16,21 @@ const FORECAST_AFTER_MS = 300;
 export function MakePage() {
   const t = words().make;
   const growing = videos.value.filter(isUnfinished);
+  const news = isNew();
   const recent = videos.value.filter((video, index) => isUnfinished(video) || index < RECENT);
   return (
     <div class="make">
-      <h1 class={videos.value.length ? "unseen" : "hero"}>{t.title}</h1>
+      <h1 class={news ? "hero" : "unseen"}>{t.title}</h1>
       <Composer />
       {videos.value.length === 0 ? (
         <p class="empty">{t.empty}</p>
       ) : (
         <section aria-labelledby="recent">
           <div class="heading">
-            <h2 id="recent">{t.recent}</h2>
+            <h2 id="recent">{news ? t.samples : t.recent}</h2>
             {videos.value.length > growing.length && <Link to="/gallery">{t.allInGallery}</Link>}
           </div>
+          {news && <p class="hint">{t.samplesLead}</p>}
           <ul class="grid large">
             {recent.map((video) => (
               <VideoCard key={video.id} video={video} />
@@ -39,6 +41,9 @@ export function MakePage() {
     </div>
   );
 }
+
+/** Nobody has made anything yet: all that there may be are samples. */
+const isNew = () => videos.value.every((video) => video.hibari.sample);
 
 const strength = signal<Strength>("mild");
 
@@ -138,7 +143,7 @@ function Composer() {
         shaped={!isClipTool(attached.value?.use)}
         length={attached.value === null || attached.value.use !== "edit"}
       />
-      {videos.value.length === 0 && !prompt.value && (
+      {isNew() && !prompt.value && (
         <p class="examples">
           <span>{t.examplesLabel}</span>
           {t.examples.map((text) => (
@@ -233,7 +238,8 @@ function Cost() {
   if (typeof told === "string") text = told;
   else if (told !== null) {
     const several = choices.value.n !== "1";
-    text = told.seconds === null ? t.unknownCost : t.cost(duration(told.seconds), several);
+    if (told.seconds === null) text = t.unknownCost;
+    else text = (told.measured ? t.cost : t.guess)(duration(told.seconds), several);
     if (told.queue_position > 0) text += ` · ${t.ahead(told.queue_position)}`;
   }
   return (

@@ -2,10 +2,10 @@
 // only truth; whatever is here can be read again at any time.
 
 import { computed, effect, signal } from "@preact/signals";
-import { ApiError, Unreachable, api, type Model, type Page, type Session, type Video } from "./api";
+import { AT_ONCE, ApiError, Unreachable, api, type Model, type Page, type Session, type Video } from "./api";
 import { readEvents } from "./events";
 
-const PAGE = 48;
+export const PAGE = 48;
 const REFRESH_MS = 4000; // places in the queue move without an event
 const UNDO_MS = 6000;
 
@@ -97,29 +97,36 @@ export async function cancel(id: string): Promise<void> {
   put([await watched(api.cancel(id))]);
 }
 
-const timers = new Map<string, ReturnType<typeof setTimeout>>();
+const timers = new Map<readonly string[], ReturnType<typeof setTimeout>>();
 
-/** Hide it now, and delete it when nobody has called `undoRemove` for a while. */
-export function remove(id: string): void {
-  leaving.value = new Set([...leaving.value, id]);
-  timers.set(id, setTimeout(() => void removeNow(id), UNDO_MS));
+/** Hide them now, and delete them when nobody has called `undoRemove` with the same list for a while. */
+export function remove(ids: readonly string[]): void {
+  leaving.value = new Set([...leaving.value, ...ids]);
+  timers.set(ids, setTimeout(() => void removeNow(ids), UNDO_MS));
 }
 
-export function undoRemove(id: string): void {
-  clearTimeout(timers.get(id));
-  timers.delete(id);
-  leaving.value = new Set([...leaving.value].filter((other) => other !== id));
+export function undoRemove(ids: readonly string[]): void {
+  clearTimeout(timers.get(ids));
+  timers.delete(ids);
+  leaving.value = new Set([...leaving.value].filter((id) => !ids.includes(id)));
 }
 
-async function removeNow(id: string): Promise<void> {
-  timers.delete(id);
-  try {
-    await watched(api.remove(id));
-    forget(id);
-  } catch (error) {
-    if (error instanceof ApiError && error.status === 404) forget(id);
+async function removeNow(ids: readonly string[]): Promise<void> {
+  timers.delete(ids);
+  for (const some of parts(ids)) {
+    try {
+      await watched(api.remove(some));
+      forget(some);
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) forget(some);
+    }
   }
-  undoRemove(id);
+  undoRemove(ids);
+}
+
+/** As many as one request takes. */
+export function parts<T>(all: readonly T[]): T[][] {
+  return Array.from({ length: Math.ceil(all.length / AT_ONCE) }, (_, n) => all.slice(n * AT_ONCE, (n + 1) * AT_ONCE));
 }
 
 export function signedOut(): void {
@@ -145,15 +152,16 @@ export async function watched<T>(answer: Promise<T>): Promise<T> {
 
 const isSignedOut = (error: unknown) => error instanceof ApiError && error.status === 401;
 
-function put(changed: readonly Video[]): void {
+export function put(changed: readonly Video[]): void {
   const next = new Map(known.value);
   for (const video of changed) next.set(video.id, video);
   known.value = next;
 }
 
-function forget(id: string): void {
-  order.value = order.value.filter((other) => other !== id);
-  known.value = new Map([...known.value].filter(([other]) => other !== id));
+function forget(ids: readonly string[]): void {
+  const gone = new Set(ids);
+  order.value = order.value.filter((id) => !gone.has(id));
+  known.value = new Map([...known.value].filter(([id]) => !gone.has(id)));
 }
 
 /** The first page takes the place of all that it covers. */
@@ -189,7 +197,7 @@ async function follow(signal: AbortSignal): Promise<void> {
 }
 
 function take(kind: string, data: { id?: string; video?: Video; preview?: string }): void {
-  if (kind === "deleted" && data.id !== undefined) return forget(data.id);
+  if (kind === "deleted" && data.id !== undefined) return forget([data.id]);
   const video = data.video;
   if (video === undefined) return;
   put([video]);
@@ -208,7 +216,7 @@ export function keepUpToDate(): void {
     offline.value = true;
   });
   addEventListener("pagehide", () => {
-    for (const id of timers.keys()) void api.remove(id);
+    for (const some of parts([...timers.keys()].flat())) void api.remove(some);
   });
   effect(() => {
     if (phase.value !== "ready" || !visible.value || !anyUnfinished.value) return;

@@ -236,6 +236,12 @@ class Accounts:
             )
             return Key.from_row(_key(connection, key_id))
 
+    def give_samples(self, account_id: str) -> bool:
+        """Whether an account is still to get its samples. It is asked once: from now on it is not."""
+        with self._database.write() as connection:
+            given = update(accounts).where(accounts.c.id == account_id, accounts.c.samples_at.is_(None))
+            return connection.execute(given.values(samples_at=self._clock())).rowcount == 1
+
     def server_secret(self, name: str) -> bytes:
         """A secret of the server's own, made when it is first needed, the same in all processes: to sign what needs no
         key. 32 random bytes."""

@@ -18,14 +18,17 @@ from hibari.api import (
     characters,
     errors,
     events,
+    gallery,
     health,
     links,
     making,
     models,
+    samples,
     session,
     videos,
     webhooks,
 )
+from hibari.api.keys import is_loopback
 from hibari.api.parts import Parts, version
 from hibari.api.rates import Rates
 from hibari.api.wire import PROBLEM, ErrorAnswer
@@ -68,6 +71,7 @@ def create_app(settings: ServerSettings, parts: Parts | None = None) -> FastAPI:
     # Characters before videos: what comes first is asked first.
     for router in (
         characters.router,
+        gallery.router,
         making.router,
         events.router,
         links.router,
@@ -82,6 +86,13 @@ def create_app(settings: ServerSettings, parts: Parts | None = None) -> FastAPI:
     app.add_middleware(RequestId)
     app.openapi = lambda: _openapi(app)
     return app
+
+
+def welcome(app: FastAPI) -> None:
+    """Give the one user of a server that asks for no key their samples, as others get theirs when they sign in."""
+    parts: Parts = app.state.parts
+    if is_loopback(parts.settings.host) and not parts.accounts.has_keys():
+        samples.give(parts, parts.accounts.local())
 
 
 class RequestId:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from hibari.contracts import MAX_CARDS
+from hibari.jobs import MAX_AT_ONCE
 from hibari.webhooks import EVENT_TYPES, EventType
 
 ShortText = Annotated[
@@ -135,6 +136,26 @@ class Blend(Options):
     prompt: ShortText = ""
     strength: str | None = None
     curve: Literal["linear", "smooth", "step"] = "smooth"
+
+
+Ids = Annotated[list[str], Field(min_length=1, max_length=MAX_AT_ONCE, description="Ids of videos.")]
+
+
+class Change(_Asked):
+    """POST /videos/change: what is not given stays."""
+
+    ids: Ids
+    favourite: bool | None = None
+    folder: str | None = Field(
+        default=None,
+        description="Id of the folder to lay them into; the empty string takes them out of theirs.",
+    )
+
+
+class AskedFolder(_Asked):
+    """POST /folders, and POST /folders/{id}."""
+
+    name: Name
 
 
 class AskedCharacter(_Asked):

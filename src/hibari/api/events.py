@@ -20,7 +20,7 @@ from hibari.api.keys import Given, Reader
 from hibari.api.parts import Parts
 from hibari.api.wire import video_of
 from hibari.contracts import InputError, NotFound
-from hibari.jobs import FINAL, Job, State
+from hibari.jobs import FINAL, Job, State, Wanted
 
 router = APIRouter(tags=["videos"])
 
@@ -28,7 +28,7 @@ LOOK_EVERY_S = 0.25
 COMMENT_EVERY_S = 15.0  # so that nothing on the way takes a quiet connection for a dead one
 RETRY_MS = 1000
 MAX_PAGE = 100  # videos that one stream follows at a time
-UNFINISHED = (State.QUEUED, State.RUNNING)
+UNFINISHED = Wanted(states=(State.QUEUED, State.RUNNING))
 _PLACES = re.compile(r"(?:video_[0-9a-f]{32}\.[0-9]{1,9},?)*")
 
 
@@ -138,7 +138,7 @@ async def _stream_all(
 def _unfinished(parts: Parts, identity: Identity) -> tuple[Job, ...]:
     # The oldest: they begin first, and the others come in as these end.
     return parts.jobs.page(
-        owner=identity.account.id, limit=MAX_PAGE, newest_first=False, states=UNFINISHED
+        owner=identity.account.id, limit=MAX_PAGE, newest_first=False, wanted=UNFINISHED
     ).jobs
 
 

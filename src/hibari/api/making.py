@@ -214,7 +214,12 @@ async def forecast(request: Request, parts: Given, identity: Writer) -> Forecast
         cards = [StoredCard(card.at_s, card.prompt) for card in wish.cards if card.image_url is None]
         spec, _, made = orders.resolved(parts, wish, None, cards)
         pace = orders.pace_of(spec, made)
-        estimate = parts.jobs.forecast(identity.account.id, pace=pace, steps=made.steps)
+        estimate = parts.jobs.forecast(
+            identity.account.id,
+            pace=pace,
+            steps=made.steps,
+            guess_s=orders.guess_s(parts, spec, made),
+        )
         return Forecast(
             model=spec.name,
             size=f"{made.width}x{made.height}",
@@ -224,6 +229,7 @@ async def forecast(request: Request, parts: Given, identity: Writer) -> Forecast
             steps=made.steps,
             queue_position=estimate.position,
             seconds=estimate.seconds_left,
+            measured=pace in parts.jobs.paces(),
         )
 
     try:

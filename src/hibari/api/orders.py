@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from hibari.jobs import Created, Job, NewJob, State
 
 RANDOM_SEEDS = 2**31
 BITS_PER_PIXEL = 0.5
+SAMPLE_PRIORITY = -1  # whatever somebody asks for comes first
 SORA_SIZE, SORA_SECONDS, SORA_FPS = (720, 1280), 4.0, 24  # what Sora's code gets if it says nothing
 
 
@@ -102,7 +104,13 @@ def finished(parts: Parts, identity: Identity, video_id: str) -> Job:
 
 
 def from_prompt(
-    parts: Parts, asker: Asker, asked: Create, image: Source | None, cards: Sequence[StoredCard]
+    parts: Parts,
+    asker: Asker,
+    asked: Create,
+    image: Source | None,
+    cards: Sequence[StoredCard],
+    *,
+    sample: bool = False,
 ) -> list[Created]:
     """Jobs of a prompt or a storyboard, with a picture or without.
 
@@ -111,7 +119,7 @@ def from_prompt(
     """
     spec, options, request = resolved(parts, asked, image, cards)
     assignment = Assignment(asked.prompt, image=image, cards=tuple(cards), options=options)
-    return _create(parts, asker, asked, spec, assignment, request)
+    return _create(parts, asker, asked, spec, assignment, request, sample=sample)
 
 
 def resolved(
@@ -182,6 +190,8 @@ def again(parts: Parts, asker: Asker, video_id: str) -> Created:
         remixed_from=job.remixed_from,
         idempotency_key=asker.stored_key(),
         fingerprint=asker.fingerprint,
+        prompt=job.request["shown"]["prompt"],
+        kind=job.kind,
     )
     return parts.jobs.create(new)
 
@@ -195,6 +205,24 @@ def _expected_bytes(width: int, height: int, frames: float) -> int:
 def pace_of(spec: ModelSpec, request: GenerationRequest) -> str:
     """What videos have in common that take about as long a step."""
     return f"{spec.name}:{request.native_width}x{request.native_height}x{request.native_frames}"
+
+
+def guess_s(parts: Parts, spec: ModelSpec, request: GenerationRequest) -> float | None:
+    """What a video is likely to take where none of its pace was made: of the model's measured paces the nearest in
+    size, else what its spec says, each in proportion to the pixels. None where nothing is known."""
+    volume = request.native_width * request.native_height * request.native_frames
+    known: dict[int, float] = {}
+    for name, step_s in parts.jobs.paces().items():
+        model, _, shape = name.rpartition(":")
+        if model == spec.name:
+            known[math.prod(int(side) for side in shape.split("x"))] = step_s
+    if not known and spec.reference_step_s is not None:
+        width, height = spec.sizes[0]
+        known[width * height * round(spec.default_seconds * spec.fps)] = spec.reference_step_s
+    if not known:
+        return None
+    nearest = min(known, key=lambda one: abs(math.log(one / volume)))
+    return request.steps * known[nearest] * volume / nearest
 
 
 def from_clips(
@@ -268,6 +296,7 @@ def _create(
     *,
     sources: tuple[str, ...] = (),
     remixed_from: str | None = None,
+    sample: bool = False,
 ) -> list[Created]:
     """The jobs, as many as variations were asked for. `request` is what was checked, and what is shown."""
     expected_bytes = _expected_bytes(request.width, request.height, request.frames)
@@ -298,6 +327,10 @@ def _create(
             remixed_from=remixed_from,
             idempotency_key=asker.stored_key(index),
             fingerprint=asker.fingerprint,
+            prompt=request.prompt,
+            kind=assignment.kind,
+            sample=sample,
+            priority=SAMPLE_PRIORITY if sample else 0,
         )
         created.append(parts.jobs.create(new))
     return created

@@ -12,7 +12,7 @@ from hibari import catalog
 from hibari.accounts import Accounts
 from hibari.contracts import ModelSpec, UnknownModel
 from hibari.db import Database
-from hibari.jobs import Jobs, Policy, StoredFiles, Upkeep
+from hibari.jobs import Gallery, Jobs, Policy, StoredFiles, Upkeep
 from hibari.media.storage import Storage
 from hibari.settings import ServerSettings
 from hibari.webhooks import Webhooks
@@ -28,6 +28,7 @@ class Parts:
     database: Database
     accounts: Accounts
     jobs: Jobs
+    gallery: Gallery
     upkeep: Upkeep
     storage: Storage
     stored: StoredFiles
@@ -47,6 +48,7 @@ class Parts:
             database=database,
             accounts=Accounts(database),
             jobs=Jobs(database, policy=policy),
+            gallery=Gallery(database),
             upkeep=Upkeep(database, policy=policy),
             storage=Storage(settings.storage),
             stored=StoredFiles(database, policy=policy),

@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from hibari.accounts import SCOPES, Identity
+from hibari.api import samples
 from hibari.api.body import read_body
 from hibari.api.keys import COOKIE, Anybody, Given, check_origin, limit_rate
 
@@ -56,6 +57,7 @@ async def sign_in(request: Request, response: Response, parts: Given) -> Session
     key = body.parse(SignIn).key.strip()
     identity = await run_in_threadpool(parts.accounts.authenticate, key)
     limit_rate(request, identity)
+    await run_in_threadpool(samples.give, parts, identity)
     secure = request.url.scheme == "https"
     response.set_cookie(
         COOKIE, key, max_age=KEPT_S, path=PATH, httponly=True, samesite="strict", secure=secure

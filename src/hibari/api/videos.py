@@ -12,9 +12,19 @@ from hibari.api.errors import Refused
 from hibari.api.keys import Given, Reader, Writer
 from hibari.api.orders import finished
 from hibari.api.parts import Parts
-from hibari.api.wire import Deleted, Video, VideoList, poll_after_ms, video_of
+from hibari.api.wire import (
+    Deleted,
+    DeletedList,
+    Lineage,
+    Status,
+    Video,
+    VideoList,
+    poll_after_ms,
+    video_of,
+)
+from hibari.assignment import Kind
 from hibari.contracts import NotFound
-from hibari.jobs import Job
+from hibari.jobs import MAX_AT_ONCE, MAX_SEARCH_CHARS, Job, State, Wanted
 from hibari.media.storage import Stored
 
 router = APIRouter(prefix="/videos", tags=["videos"])
@@ -26,6 +36,12 @@ MEDIA_TYPES: dict[Variant, str] = {
     "spritesheet": "image/jpeg",
 }
 _SUFFIXES: dict[Variant, str] = {"video": "mp4", "thumbnail": "webp", "spritesheet": "jpg"}
+_STATES: dict[Status, tuple[State, ...]] = {
+    "queued": (State.QUEUED, State.RUNNING),
+    "in_progress": (State.RUNNING,),
+    "completed": (State.COMPLETED,),
+    "failed": (State.FAILED, State.CANCELLED),
+}
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
@@ -36,9 +52,29 @@ def page(
     after: Annotated[str | None, Query(description="Id of the video after which the page begins.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     order: Literal["asc", "desc"] = "desc",
+    search: Annotated[
+        str | None,
+        Query(
+            max_length=MAX_SEARCH_CHARS,
+            description="Words of the prompt, or parts of words; all must be in it.",
+        ),
+    ] = None,
+    status: Annotated[
+        list[Status] | None, Query(description="Can be given again, for one of several.")
+    ] = None,
+    model: Annotated[str | None, Query(description="What made them.")] = None,
+    kind: Annotated[Kind | None, Query(description="How they were made.")] = None,
+    folder: Annotated[
+        str | None, Query(description="A folder's id; the empty string is in no folder.")
+    ] = None,
+    favourite: Annotated[bool | None, Query(description="Only favourites, or only others.")] = None,
 ) -> VideoList:
-    """Videos, the newest first, page by page. Pages do not move while videos come and go."""
-    found = parts.jobs.page(owner=identity.account.id, after=after, limit=limit, newest_first=order == "desc")
+    """Videos, the newest first, page by page. Pages do not move while videos come and go; `after` may also be a video
+    that is not among those that are looked for."""
+    wanted = Wanted(search, *_standing(status), model, kind, folder, favourite)
+    found = parts.jobs.page(
+        owner=identity.account.id, after=after, limit=limit, newest_first=order == "desc", wanted=wanted
+    )
     data = [video_of(job, None if job.is_final else parts.jobs.estimate(job.id)) for job in found.jobs]
     return VideoList(
         data=data,
@@ -54,6 +90,28 @@ def retrieve(video_id: str, response: Response, parts: Given, identity: Reader) 
     job, estimate = parts.jobs.look(video_id, owner=identity.account.id)
     response.headers["openai-poll-after-ms"] = str(poll_after_ms(estimate))
     return video_of(job, estimate)
+
+
+@router.delete("")
+def delete_all(
+    parts: Given,
+    identity: Writer,
+    ids: Annotated[
+        list[str], Query(alias="id", min_length=1, max_length=MAX_AT_ONCE, description="Can be given again.")
+    ],
+) -> DeletedList:
+    """Delete several videos, whatever state they are in. The answer has those that were there."""
+    gone = parts.jobs.delete_all(ids, owner=identity.account.id)
+    return DeletedList(data=[Deleted(id=video_id) for video_id in gone])
+
+
+@router.get("/{video_id}/lineage")
+def lineage(video_id: str, parts: Given, identity: Reader) -> Lineage:
+    """What a video was made of, and what that was made of, and all that was made of it."""
+    family = parts.gallery.family(video_id, owner=identity.account.id)
+    return Lineage(
+        data=[video_of(job) for job in family.jobs], missing=list(family.gone), has_more=family.has_more
+    )
 
 
 @router.delete("/{video_id}")
@@ -113,6 +171,16 @@ def send_file(request: Request, parts: Parts, job: Job, variant: Variant) -> Res
     return StreamingResponse(
         parts.storage.read(key, start, end), status_code=status, headers=headers, media_type=media_type
     )
+
+
+def _standing(statuses: list[Status] | None) -> tuple[frozenset[State] | None, bool | None]:
+    """The states behind what the wire says, and whether those that run must have begun: `queued` lasts until then."""
+    if statuses is None:
+        return None, None
+    states = frozenset(state for status in statuses for state in _STATES[status])
+    if ("queued" in statuses) == ("in_progress" in statuses):
+        return states, None
+    return states, "in_progress" in statuses
 
 
 def _wanted(request: Request, stored: Stored) -> tuple[int, int, int]:

@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from hibari.assignment import Assignment, Kind
 from hibari.jobs import Estimate, Job, State
 
+Status = Literal["queued", "in_progress", "completed", "failed"]
 PROBLEM = "the request was refused; `error.code` says why"
 
 
@@ -65,6 +67,10 @@ class Details(BaseModel):
     queue_position: int | None
     seconds_left: float | None
     sources: list[str]
+    kind: Kind
+    folder: str | None = Field(description="Id of the folder that it lies in.")
+    favourite: bool
+    sample: bool = Field(description="It was made for a newcomer to look at, and counts against no limit.")
     recipe: Recipe
     variations: list[str] | None = Field(
         default=None, description="Ids of all videos that one request made; only in its answer."
@@ -77,7 +83,7 @@ class Video(BaseModel):
     id: str
     object: Literal["video"] = "video"
     model: str
-    status: Literal["queued", "in_progress", "completed", "failed"]
+    status: Status
     progress: int = Field(ge=0, le=100, description="Percent; moves with the steps.")
     created_at: int
     completed_at: int | None
@@ -101,7 +107,8 @@ class VideoList(BaseModel):
 
 
 class Forecast(BaseModel):
-    """What a video would be, and when it would be there. `seconds` is null where none of its kind was made yet."""
+    """What a video would be, and when it would be there. Where none of its kind was made here yet, `measured` is false,
+    and `seconds` is a guess from others or null."""
 
     model: str
     size: str
@@ -111,6 +118,42 @@ class Forecast(BaseModel):
     steps: int
     queue_position: int
     seconds: float | None
+    measured: bool
+
+
+class Lineage(BaseModel):
+    """A video, first, with all that it was made of and all that was made of it: `hibari.sources` of each says how they
+    hang together. `missing` are sources that have been deleted; with `has_more` there are more relatives than these."""
+
+    object: Literal["list"] = "list"
+    data: list[Video]
+    missing: list[str]
+    has_more: bool
+
+
+class Folder(BaseModel):
+    """Where videos lie; each in one folder or in none."""
+
+    id: str
+    object: Literal["folder"] = "folder"
+    name: str
+    created_at: int
+    videos: int
+
+
+class FolderList(BaseModel):
+    """All folders, by name."""
+
+    object: Literal["list"] = "list"
+    data: list[Folder]
+
+
+class DeletedFolder(BaseModel):
+    """A folder that is gone; what lay in it is not."""
+
+    id: str
+    deleted: Literal[True] = True
+    object: Literal["folder.deleted"] = "folder.deleted"
 
 
 class Deleted(BaseModel):
@@ -119,6 +162,13 @@ class Deleted(BaseModel):
     id: str
     deleted: Literal[True] = True
     object: Literal["video.deleted"] = "video.deleted"
+
+
+class DeletedList(BaseModel):
+    """Videos that are gone."""
+
+    object: Literal["list"] = "list"
+    data: list[Deleted]
 
 
 class Character(BaseModel):
@@ -205,6 +255,10 @@ def video_of(job: Job, estimate: Estimate | None = None, variations: list[str] |
             queue_position=estimate.position if estimate and job.started_at is None else None,
             seconds_left=estimate.seconds_left if estimate else None,
             sources=list(job.sources),
+            kind=Assignment.from_json(job.request["assignment"]).kind if job.kind is None else job.kind,
+            folder=job.folder,
+            favourite=job.favourite,
+            sample=job.sample,
             recipe=_recipe(job.request["assignment"]),
             variations=variations,
         ),
@@ -239,7 +293,7 @@ def poll_after_ms(estimate: Estimate | None) -> int:
     return round(min(10.0, max(0.2, estimate.seconds_left / 10)) * 1000)
 
 
-def _status(job: Job) -> Literal["queued", "in_progress", "completed", "failed"]:
+def _status(job: Job) -> Status:
     match job.state:
         case State.QUEUED:
             return "queued"

@@ -40,15 +40,20 @@ def serve(
         int, typer.Option(min=0, max=64, help="Worker processes; 0 if they all run elsewhere.")
     ] = 1,
     jobs: JobsOption = JOBS,
+    no_samples: Annotated[
+        bool, typer.Option("--no-samples", help="Make no videos for those who come for the first time.")
+    ] = False,
 ) -> None:
     """Start the server: the Videos API, and a worker beside it that is restarted should it die."""
-    settings = ServerSettings.from_environment(host=host, port=port, data_dir=data_dir)
+    settings = ServerSettings.from_environment(
+        host=host, port=port, data_dir=data_dir, samples=False if no_samples else None
+    )
     for model in (settings.model, settings.sora_model):
         catalog.spec(model)  # a wrong HIBARI_MODEL is an error of its own
     try:
         import uvicorn
 
-        from hibari.api import create_app
+        from hibari.api import create_app, welcome
     except ModuleNotFoundError as error:
         raise MissingPart(
             f"the server needs the package {error.name}; install it with: pip install 'hibari[server]'"
@@ -59,6 +64,7 @@ def serve(
     log()
     with _listening(settings) as listening:
         app = create_app(settings)
+        welcome(app)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE_S
         )

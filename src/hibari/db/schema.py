@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Double,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 # Named alike on every database, so that a later migration can name what it changes.
@@ -43,6 +45,8 @@ accounts = Table(
     Column("paused_at", Double),
     # When a job of this owner was last begun: among equals, whoever has waited longest comes next.
     Column("served_at", Double),
+    # When it was given its samples, or was found not to need any: it happens once.
+    Column("samples_at", Double),
     # Limits; NULL is the server's default.
     Column("max_running", Integer),
     Column("max_queued", Integer),
@@ -83,6 +87,16 @@ server_secrets = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("secret", Text, nullable=False),
+)
+
+folders = Table(
+    "folders",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("account_id", "name"),
 )
 
 jobs = Table(
@@ -133,6 +147,12 @@ jobs = Table(
     Column("last_event", Integer, nullable=False),
     Column("stored_bytes", BigInteger),  # of its files; before it is completed, what they are expected to be
     Column("tidy_at", Double),  # when what was needed on the way to its end is to be removed; NULL once it is
+    # Where its owner finds it again. No foreign key: SQLite cannot add one to a table that is there.
+    Column("words", Text),  # the prompt, folded as a search is
+    Column("kind", Text),
+    Column("folder", Text),
+    Column("favourite_at", Double),
+    Column("sample", Boolean, nullable=False, server_default=false()),
     CheckConstraint("state IN ('queued', 'running', 'completed', 'failed', 'cancelled')", name="state"),
     UniqueConstraint("owner", "idempotency_key"),
     Index(None, "state", "owner"),
@@ -142,7 +162,20 @@ jobs = Table(
     Index(None, "deadline_at"),
     Index(None, "tidy_at"),
     Index(None, "first_preview_at"),
+    Index(None, "owner", "folder", "number"),
+    Index(None, "owner", "favourite_at"),
     sqlite_autoincrement=True,
+)
+
+# `jobs.sources` the other way round: what was made of a job, which may have gone since.
+sources = Table(
+    "job_sources",
+    metadata,
+    Column(
+        "job", _Number, ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    ),
+    Column("source", Text, primary_key=True),
+    Index(None, "source"),
 )
 
 events = Table(

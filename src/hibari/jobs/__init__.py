@@ -13,9 +13,9 @@ That table is `states.TRANSITIONS`, the only way by which a state changes; each 
 transaction. A pause is not a state: it is a mark on a key, an owner or everything, by which queued jobs are left lying
 and workers are told to release what they run. A deleted job is over, hidden from everybody, and removed by the sweeper.
 
-Four views of the same tables, all with the same three arguments (database, clock, policy): `Jobs` for those who ask,
-`Claims` for workers, `Upkeep` for the sweeper, `StoredFiles` for the room that files take. They are safe to share
-between threads, and between processes there may be any number of them.
+Five views of the same tables, with the same arguments (database, clock, policy): `Jobs` for those who ask, `Claims` for
+workers, `Upkeep` for the sweeper, `StoredFiles` for the room that files take, `Gallery` for order. They are safe to
+share between threads, and between processes there may be any number of them.
 
 A worker holds a job by a *claim*: a lease that its heartbeats prolong, and the attempt's number as fencing token. When
 the lease runs out, the job is someone else's, and whatever the old worker says then is refused with `ClaimLost`.
@@ -23,7 +23,19 @@ the lease runs out, the job is someone else's, and whatever the old worker says 
 
 from hibari.jobs.asks import Jobs, PauseScope
 from hibari.jobs.claims import Claims, worker_name
-from hibari.jobs.records import Claim, Created, Estimate, Event, Job, NewJob, Order, Page
+from hibari.jobs.gallery import MAX_AT_ONCE, MAX_SEARCH_CHARS, Gallery, Wanted
+from hibari.jobs.records import (
+    Claim,
+    Created,
+    Estimate,
+    Event,
+    Family,
+    Folder,
+    Job,
+    NewJob,
+    Order,
+    Page,
+)
 from hibari.jobs.states import FINAL, Happening, State
 from hibari.jobs.stored import StoredFiles
 from hibari.jobs.terms import Clock, Policy
@@ -31,12 +43,17 @@ from hibari.jobs.upkeep import Measures, QueueStats, Upkeep
 
 __all__ = [
     "FINAL",
+    "MAX_AT_ONCE",
+    "MAX_SEARCH_CHARS",
     "Claim",
     "Claims",
     "Clock",
     "Created",
     "Estimate",
     "Event",
+    "Family",
+    "Folder",
+    "Gallery",
     "Happening",
     "Job",
     "Jobs",
@@ -50,5 +67,6 @@ __all__ = [
     "State",
     "StoredFiles",
     "Upkeep",
+    "Wanted",
     "worker_name",
 ]

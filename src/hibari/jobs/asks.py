@@ -7,7 +7,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,8 +15,9 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from hibari.contracts import Conflict, InvalidRequest, LimitReached, NotFound
 from hibari.db import Database, insert_if_absent
-from hibari.db.schema import accounts, events, jobs, keys, switches
+from hibari.db.schema import accounts, events, jobs, keys, paces, sources, switches
 from hibari.jobs.estimates import estimate, forecast
+from hibari.jobs.gallery import Wanted, folded, ids_of
 from hibari.jobs.moves import PAUSED, add_event, cancel, found, is_id, locked
 from hibari.jobs.records import Created, Estimate, Event, Job, NewJob, Page
 from hibari.jobs.states import Happening, State
@@ -83,8 +84,9 @@ class Jobs:
                 earlier = _earlier(connection, new.owner, new.idempotency_key, fingerprint)
                 if earlier is not None:
                     return Created(earlier, replayed=True)
-            self._check_queued(connection, account)
-            check_room(connection, account, new.expected_bytes, self._policy)
+            if not new.sample:
+                self._check_queued(connection, account)
+                check_room(connection, account, new.expected_bytes, self._policy)
             number = connection.execute(
                 insert(jobs).values(
                     id=f"video_{secrets.token_hex(16)}",
@@ -111,9 +113,14 @@ class Jobs:
                     crashes=0,
                     last_event=1,
                     stored_bytes=new.expected_bytes,
+                    words=folded(new.prompt),
+                    kind=new.kind,
+                    sample=new.sample,
                 )
             ).inserted_primary_key
             assert number is not None
+            for source in dict.fromkeys(new.sources):
+                connection.execute(insert(sources).values(job=number[0], source=source))
             add_event(connection, number[0], 1, Happening.CREATED, State.QUEUED, now, {})
             row = connection.execute(select(jobs).where(jobs.c.number == number[0])).one()
             return Created(Job.from_row(row), replayed=False)
@@ -125,7 +132,7 @@ class Jobs:
         queued = connection.execute(
             select(func.count())
             .select_from(jobs)
-            .where(jobs.c.state == State.QUEUED.value, jobs.c.owner == account.id)
+            .where(jobs.c.state == State.QUEUED.value, jobs.c.owner == account.id, ~jobs.c.sample)
         ).scalar_one()
         if queued >= most:
             raise LimitReached(
@@ -148,7 +155,7 @@ class Jobs:
         after: str | None = None,
         limit: int = 20,
         newest_first: bool = True,
-        states: Collection[State] | None = None,
+        wanted: Wanted | None = None,
     ) -> Page:
         """A part of the list of jobs, in the order in which they were created.
 
@@ -160,17 +167,17 @@ class Jobs:
             after: id of the job after which the page begins.
             limit: 1 to MAX_PAGE.
             newest_first: or the oldest first.
-            states: only jobs in one of these.
+            wanted: only such jobs; `after` need not be one.
 
         Raises:
-            InvalidRequest: the limit is out of range, or there is no job `after` in this list.
+            InvalidRequest: the limit is out of range, too much is wanted, or there is no job `after`.
         """
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidRequest(f"limit is {limit}; must be 1 to {MAX_PAGE}", field="limit")
         query = select(jobs).where(jobs.c.deleted_at.is_(None))
         mine = [] if owner is None else [jobs.c.owner == owner]
-        if states is not None:
-            query = query.where(jobs.c.state.in_([state.value for state in states]))
+        if wanted is not None:
+            query = query.where(*wanted.conditions())
         with self._database.read() as connection:
             if after is not None:
                 place = None
@@ -234,10 +241,16 @@ class Jobs:
             happened = _events(connection, row, after)
             return Job.from_row(row), estimate(connection, row, self._clock()), happened
 
-    def forecast(self, owner: str, *, pace: str, steps: int) -> Estimate:
-        """When a job would be likely to be finished that `owner` queued now."""
+    def forecast(self, owner: str, *, pace: str, steps: int, guess_s: float | None = None) -> Estimate:
+        """When a job would be likely to be finished that `owner` queued now. `guess_s` is what it would take alone, for
+        the case that nothing of its pace was measured."""
         with self._database.read() as connection:
-            return forecast(connection, owner, pace, steps, self._clock())
+            return forecast(connection, owner, pace, steps, self._clock(), guess_s)
+
+    def paces(self) -> dict[str, float]:
+        """Seconds a step of each pace, as far as they were measured."""
+        with self._database.read() as connection:
+            return {row.name: row.step_s for row in connection.execute(select(paces))}
 
     def cancel(self, job_id: str, *, owner: str | None = None) -> Job:
         """Cancel a job: at once if it is queued; if it is running, its worker is told at the next heartbeat, and may
@@ -281,10 +294,28 @@ class Jobs:
         """
         now = self._clock()
         with self._database.write() as connection:
-            row = locked(connection, job_id, owner=owner)
-            if row.state in (State.QUEUED.value, State.RUNNING.value):
-                cancel(connection, row, now)
-            connection.execute(update(jobs).where(jobs.c.number == row.number).values(deleted_at=now))
+            _delete(connection, locked(connection, job_id, owner=owner), now)
+
+    def delete_all(self, job_ids: Sequence[str], *, owner: str) -> list[str]:
+        """Delete several jobs, as `delete` does, all or none. Those that are not there are left out.
+
+        Returns:
+            Ids of those that were there.
+
+        Raises:
+            InvalidRequest: there are too many ids.
+            NotFound: none of them is there.
+        """
+        now = self._clock()
+        names = ids_of(job_ids)
+        query = select(jobs).where(jobs.c.id.in_(names), jobs.c.owner == owner, jobs.c.deleted_at.is_(None))
+        with self._database.write() as connection:
+            rows = connection.execute(query.order_by(jobs.c.number).with_for_update()).all()
+            for row in rows:
+                _delete(connection, row, now)
+        if not rows:
+            raise NotFound(f"there is no video {names[0]!r}")
+        return [row.id for row in rows]
 
     def pause(self, scope: PauseScope) -> None:
         """Stop an owner, a key or everything: what is queued is left lying, what runs is told at its next heartbeat to
@@ -333,6 +364,12 @@ def _events(connection: Connection, row: Row[Any], after: int, limit: int = 100)
     )
     rows = connection.execute(query.order_by(events.c.number).limit(limit)).all()
     return [Event(each.number, each.at, Happening(each.kind), State(each.state), each.data) for each in rows]
+
+
+def _delete(connection: Connection, row: Row[Any], now: float) -> None:
+    if row.state in (State.QUEUED.value, State.RUNNING.value):
+        cancel(connection, row, now)
+    connection.execute(update(jobs).where(jobs.c.number == row.number).values(deleted_at=now))
 
 
 def _check(new: NewJob) -> None:

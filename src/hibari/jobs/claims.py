@@ -90,7 +90,7 @@ class Claims:
     ) -> Row[Any] | None:
         running = (
             select(jobs.c.owner, func.count().label("count"))
-            .where(jobs.c.state == State.RUNNING.value)
+            .where(jobs.c.state == State.RUNNING.value, ~jobs.c.sample)
             .group_by(jobs.c.owner)
             .subquery()
         )
@@ -133,7 +133,7 @@ class Claims:
         running = connection.execute(
             select(func.count())
             .select_from(jobs)
-            .where(jobs.c.state == State.RUNNING.value, jobs.c.owner == account.id)
+            .where(jobs.c.state == State.RUNNING.value, jobs.c.owner == account.id, ~jobs.c.sample)
         ).scalar_one()
         return running < most
 
@@ -233,7 +233,7 @@ class Claims:
         now = self._clock()
         with self._database.write() as connection:
             row = self._held(connection, claim)
-            if stored_bytes is not None and stored_bytes > (row.stored_bytes or 0):
+            if not row.sample and stored_bytes is not None and stored_bytes > (row.stored_bytes or 0):
                 account = connection.execute(
                     select(accounts).where(accounts.c.id == row.owner).with_for_update()
                 ).one()

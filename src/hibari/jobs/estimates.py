@@ -36,8 +36,10 @@ _OWNERS = (
 )
 
 
-def estimate(connection: Connection, row: Row[*tuple[Any, ...]], now: float) -> Estimate | None:
-    """When a job is likely to be finished; None if it is.
+def estimate(
+    connection: Connection, row: Row[*tuple[Any, ...]], now: float, guess_s: float | None = None
+) -> Estimate | None:
+    """When a job is likely to be finished; None if it is. `guess_s` is what it takes alone, where nothing was measured.
 
     A queued one waits for what runs and for what is likely to begin before it, on as many lanes as are busy now.
     """
@@ -50,7 +52,7 @@ def estimate(connection: Connection, row: Row[*tuple[Any, ...]], now: float) -> 
         return Estimate(0, _times(row.steps, row.step, step_s))
     owners = connection.execute(_OWNERS, {"priority": row.priority, "number": row.number}).all()
     position = _position(row.owner, owners)
-    own_s = _times(row.steps, row.step, pace)
+    own_s = guess_s if pace is None else _times(row.steps, row.step, pace)
     if own_s is None:
         return Estimate(position, None)
     queued_mean_s = sum(owner.queued_s for owner in owners) / max(1, sum(owner.queued for owner in owners))
@@ -58,7 +60,9 @@ def estimate(connection: Connection, row: Row[*tuple[Any, ...]], now: float) -> 
     return Estimate(position, ahead_s / max(1, sum(owner.running for owner in owners)) + own_s)
 
 
-def forecast(connection: Connection, owner: str, pace: str, steps: int, now: float) -> Estimate:
+def forecast(
+    connection: Connection, owner: str, pace: str, steps: int, now: float, guess_s: float | None = None
+) -> Estimate:
     """What `estimate` would say of a job that the owner queued now."""
     last = select(func.coalesce(func.max(jobs.c.number), 0) + 1).scalar_subquery()
     newest = connection.execute(
@@ -72,7 +76,7 @@ def forecast(connection: Connection, owner: str, pace: str, steps: int, now: flo
             literal(0).label("step"),
         )
     ).one()
-    found = estimate(connection, newest, now)
+    found = estimate(connection, newest, now, guess_s)
     assert found is not None
     return found
 

@@ -31,6 +31,9 @@ class NewJob:
         sources: ids of jobs whose clips it starts from.
         expected_bytes: what its files are likely to take; counts against the owner's quota until it is over.
         idempotency_key: the same key from the same owner makes no second job.
+        prompt: by which its owner finds it again.
+        kind: how it is made, in a word, such as `remix`; for the same purpose.
+        sample: it was made for a newcomer to look at: it counts against no limit of its owner's.
         fingerprint: what must be the same for the same key, best a hash of the request as it came in, before anything
             such as a seed was drawn; by default a hash of `model`, `request`, `remixed_from` and `sources`.
     """
@@ -49,6 +52,9 @@ class NewJob:
     expected_bytes: int = 0
     idempotency_key: str | None = None
     fingerprint: str | None = None
+    prompt: str = ""
+    kind: str | None = None
+    sample: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,8 @@ class Job:
         attempt: how often it has been claimed.
         failures, crashes: attempts that failed, and workers that died without its getting further.
         worker: who holds it, or held it last.
+        folder: id of the folder that it lies in.
+        kind, sample: as `NewJob` had them.
     """
 
     id: str
@@ -100,6 +108,10 @@ class Job:
     failures: int
     crashes: int
     worker: str | None
+    folder: str | None
+    favourite: bool
+    kind: str | None
+    sample: bool
 
     @property
     def progress(self) -> int:
@@ -122,6 +134,7 @@ class Job:
             state=State(row.state),
             cancel_requested=row.cancel_requested_at is not None,
             sources=tuple(row.sources),
+            favourite=row.favourite_at is not None,
         )
 
 
@@ -143,6 +156,26 @@ class Page:
     """Some jobs out of a list, in its order; `has_more` if others come after them."""
 
     jobs: tuple[Job, ...]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of an account's; `jobs` is how many lie in it. `created_at` is in Unix seconds."""
+
+    id: str
+    name: str
+    created_at: float
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A job, and after it its ancestors and descendants, the oldest first; `gone` are sources that are no longer there,
+    and `has_more` says that it is larger than is told."""
+
+    jobs: tuple[Job, ...]
+    gone: tuple[str, ...]
     has_more: bool
 
 

@@ -1,7 +1,7 @@
 """How much room the files of an owner take, and how much they may.
 
 Counted are the files of completed jobs, what those of unfinished jobs are expected to be, and what was uploaded.
-Deleted jobs are not counted; checkpoints and previews, which go by themselves, are not either.
+Deleted jobs and samples are not counted; checkpoints and previews, which go by themselves, are not either.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def check_room(
 
 def _used_bytes(connection: Connection, owner: str) -> int:
     of_jobs = select(func.coalesce(func.sum(jobs.c.stored_bytes), 0)).where(
-        jobs.c.owner == owner, jobs.c.deleted_at.is_(None)
+        jobs.c.owner == owner, jobs.c.deleted_at.is_(None), ~jobs.c.sample
     )
     of_files = select(func.coalesce(func.sum(stored_files.c.size_bytes), 0)).where(
         stored_files.c.account_id == owner

@@ -9,7 +9,7 @@ from threading import Event, Thread
 
 from hibari.assignment import Assignment
 from hibari.contracts import HibariError
-from hibari.jobs import Jobs, State, StoredFiles, Upkeep
+from hibari.jobs import Jobs, State, StoredFiles, Upkeep, Wanted
 from hibari.media.storage import Storage
 from hibari.worker.held import tidy
 
@@ -69,7 +69,7 @@ class Housekeeping:
         keys: set[str] = set()
         after: str | None = None
         while True:
-            page = self._jobs.page(after=after, limit=100, newest_first=False, states=NOT_MADE)
+            page = self._jobs.page(after=after, limit=100, newest_first=False, wanted=Wanted(states=NOT_MADE))
             for job in page.jobs:
                 keys |= {source.key for source in Assignment.from_json(job.request["assignment"]).sources()}
             if not page.has_more:
