@@ -7,7 +7,6 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -220,35 +219,6 @@ def test_the_page_can_be_used_at_once(page: Page, server: Server) -> None:
         "/v1/session",
         "/v1/videos",
     ]
-
-
-def test_a_first_visit_finds_three_videos_made_here(browser: Browser, tmp_path: Path) -> None:
-    server = start(tmp_path / "data", HIBARI_MODEL="mini")
-    page = browser.new_page()
-    try:
-        began = time.monotonic()
-        page.goto(server.origin)
-        expect(page.get_by_role("heading", name="Made on this machine")).to_be_visible()
-        expect(page.locator(".cost")).to_contain_text(re.compile("(About|Perhaps) .+ s"))
-        finished = page.locator('.card[data-status="completed"]')
-        expect(finished).to_have_count(3, timeout=180_000)
-        print(f"three videos after {time.monotonic() - began:.1f} s")  # noqa: T201
-        expect(page.locator(".badge")).to_have_count(3)
-        expect(page.get_by_role("heading", level=1)).to_be_visible()
-        found = httpx2.get(f"{server.url}/videos", timeout=30).json()["data"]
-        assert [video["hibari"]["sample"] for video in found] == [True] * 3
-        page.goto(server.origin + "/gallery")
-        page.locator("a.picture").first.focus()
-        page.keyboard.press("Control+a")
-        page.keyboard.press("Delete")
-        page.goto("about:blank")
-        until(lambda: httpx2.get(f"{server.url}/videos", timeout=30).json()["data"] == [])
-        server.stop()
-        server = start(tmp_path / "data", HIBARI_MODEL="mini")
-        assert httpx2.get(f"{server.url}/videos", timeout=30).json()["data"] == []
-    finally:
-        page.close()
-        server.stop()
 
 
 def test_axe_finds_nothing_in_a_gallery_in_use(watched: Watched, server: Server, clip: str, axe: str) -> None:
