@@ -513,7 +513,9 @@ def test_frames_are_decoded_as_they_are_taken() -> None:
 
 def test_a_model_that_decodes_too_little_is_found_out() -> None:
     model = Recorder()
-    model.decode = lambda latent_CFHW, generator=None: iter([torch.zeros(1, 64, 64, 3, dtype=torch.uint8)])
+    model.decode = lambda latent_CFHW, generator=None, preset="": iter(
+        [torch.zeros(1, 64, 64, 3, dtype=torch.uint8)]
+    )
     with pytest.raises(RuntimeError, match="decoded 1 frames of 16"):
         list(generate(model, request()).frames)
 
