@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections import Counter
+from contextlib import redirect_stdout
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
@@ -69,25 +72,27 @@ def cluster(
         cpus=cpus,
         gpus=gpus,
         models=model or None,
-        on_change=_print_json if as_json else _print_line,
+        on_change=partial(_print_json if as_json else _print_line, sys.stdout),
     )
     try:
-        running.connect()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: running.stop())
-        running.run()
+        with redirect_stdout(sys.stderr):  # Ray prints what it has to say, and that is none of our lines
+            running.connect()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: running.stop())
+            running.run()
     finally:
         database.close()
 
 
-def _print_json(status: Status) -> None:
-    typer.echo(json.dumps(asdict(status)))
+def _print_json(out: IO[str], status: Status) -> None:
+    typer.echo(json.dumps(asdict(status)), file=out)
 
 
-def _print_line(status: Status) -> None:
+def _print_line(out: IO[str], status: Status) -> None:
     hosts = Counter(worker.host or "no place yet" for worker in status.workers)
     where = ", ".join(f"{count} on {host}" for host, count in hosts.items())
     videos = "the database is away" if status.demand is None else f"{status.demand} videos to make"
-    typer.echo(
-        f"{videos}; {len(status.workers)} workers of {status.wanted} wanted" + (f": {where}" if where else "")
+    line = f"{videos}; {len(status.workers)} workers of {status.wanted} wanted" + (
+        f": {where}" if where else ""
     )
+    typer.echo(line, file=out)

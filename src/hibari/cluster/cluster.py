@@ -181,6 +181,8 @@ class Cluster:
                 self._look()
                 self._stopping.wait(LOOK_EVERY_S)
             self._stop_all()
+        except BrokenPipeError:  # of whoever listened to `on_change`
+            raise
         except (self._ray.exceptions.RayError, ConnectionError) as error:
             raise MissingPart(
                 f"Ray is gone: {type(error).__name__}; its workers' videos go to any other worker once their leases "
