@@ -16,7 +16,7 @@ from hibari.diffusion.sampler import Evaluation
 from hibari.engine.start import Start
 from hibari.engine.state import GenerationState, initial_state
 from hibari.models.plan import Plan, Stage
-from hibari.models.protocol import Conditioning, Model
+from hibari.models.protocol import Conditioning, HasTables, Model
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +30,8 @@ class Run:
             where guidance needs it.
         weight_KF: how much each prompt counts in each latent frame of the clip; columns sum to 1.
         state: where it stands.
+        levels: the noise levels of the whole plan.
+        tables: what the model said before of each row of the conditioning at each of these levels.
     """
 
     request: GenerationRequest
@@ -37,6 +39,8 @@ class Run:
     conditioning: Conditioning
     weight_KF: Tensor
     state: GenerationState
+    levels: tuple[float, ...]
+    tables: Conditioning
 
     @property
     def done(self) -> bool:
@@ -143,10 +147,15 @@ def prepare(
     """
     if start:
         start.check(model.spec, request)
+    plan = plan_of(model, request, start)
+    conditioning = _conditioning(model, request, encode or (lambda prompt: encode_prompt(model, prompt)))
+    levels = tuple(sorted({sigma for stage in plan for sigma in stage.sigmas[:-1]}))
     return Run(
         request=request,
-        plan=plan_of(model, request, start),
-        conditioning=_conditioning(model, request, encode or (lambda prompt: encode_prompt(model, prompt))),
+        plan=plan,
+        conditioning=conditioning,
+        levels=levels,
+        tables=model.tables(conditioning, levels) if isinstance(model, HasTables) else {},
         weight_KF=card_weights(model.spec, request),
         state=state or initial_state(model.spec, request, start),
     )
@@ -257,10 +266,12 @@ def _velocities(model: Model, windows: Sequence[tuple[Run, Stage, Tensor]]) -> l
     latents, sigmas, conditionings, starts = [], [], [], []
     for (run, stage, x), asked in zip(windows, rows, strict=True):
         count = len(asked.chosen)
+        level = run.levels.index(stage.sigmas[run.state.step])
         latents.append(x.expand(count, -1, -1, -1, -1))
         sigmas.append(stage.sigma_at(run.state.step, model.device).expand(count, -1))
         conditionings.append(
             {name: tensor[asked.chosen] for name, tensor in run.conditioning.items()}
+            | {name: table[asked.chosen, level] for name, table in run.tables.items()}
             | {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in _context(model, run).items()}
             | _skipped(stage, asked)
         )

@@ -112,6 +112,16 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class HasTables(Protocol):
+    """A model that can say before the first step what depends on noise level and prompt, and not on the latent."""
+
+    def tables(self, conditioning: Conditioning, sigmas: Sequence[float]) -> Conditioning:
+        """Tensors [B, sigmas, ...] for prompts that `prepare` has seen. `velocity` has them as further conditioning
+        [B, ...], each row at its own noise level; without them it computes them itself."""
+        ...
+
+
+@runtime_checkable
 class SplitsTokens(Protocol):
     """A model that can compute a row of a forward pass in several processes, too."""
 

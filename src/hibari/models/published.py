@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from hibari.contracts import ModelSpec
 from hibari.models.checkpoint import Part, dtype_for
 from hibari.models.folder import fingerprint
+from hibari.models.layers import Known
 from hibari.models.protocol import Footprint
 from hibari.models.text_encoder import TextEncoder
 
@@ -26,6 +31,9 @@ class Published:
     """Whether the transformer stays as diffusers has it: slower, the same to rounding. Set before it is loaded."""
     _transformer: Part
     _autoencoder: Part
+    _modulation = re.compile("(?!)")
+    """Names of the transformer's layers that see nothing but the noise level and the prompt as a whole: their outcome
+    is computed once a generation, and their weights stay in the files."""
 
     def _open(self, spec: ModelSpec, paths: Sequence[Path], device: torch.device) -> None:
         """Say who it is: quantised weights are other weights."""
@@ -35,6 +43,28 @@ class Published:
             self.plain = True  # projections of quantised weights cannot be joined
             digest = hashlib.sha256(f"{digest} {spec.quantised}".encode()).hexdigest()
         self.weights_sha256 = digest
+
+    def _is_apart(self, name: str) -> bool:
+        return not self.plain and bool(self._modulation.fullmatch(name))
+
+    def _set_apart(self, network: nn.Module) -> None:
+        """Put what takes the outcome in the place of the layers that give it."""
+        for name, layer in [*network.named_modules()]:
+            if self._is_apart(name):
+                parent, _, short = name.rpartition(".")
+                setattr(network.get_submodule(parent), short, Known(cast("nn.Linear", layer).out_features))
+
+    @torch.inference_mode()
+    def _modulated(self, level_RD: Tensor) -> Tensor:
+        """What all layers that are apart give [R, widths of all] of rows that say the noise level and the prompt."""
+        level_RD = F.silu(level_RD)
+        return torch.cat([F.linear(level_RD, **state) for state in self._transformer.apart()], -1)
+
+    def _tell(self, network: nn.Module, modulation_BM: Tensor) -> None:
+        """Hand the outcome for the rows in work to where it is used."""
+        layers = [layer for layer in network.modules() if isinstance(layer, Known)]
+        for layer, part in zip(layers, modulation_BM.split([one.width for one in layers], -1), strict=True):
+            layer.outcome = part
 
     @property
     def _text_encoders(self) -> Sequence[TextEncoder]:

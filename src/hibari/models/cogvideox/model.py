@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -32,6 +33,8 @@ class CogVideoX(Published):
     """`models.protocol.Model` of a folder with CogVideoXPipeline, CogVideoXVideoToVideoPipeline or
     CogVideoXImageToVideoPipeline."""
 
+    _modulation = re.compile(r"transformer_blocks\.\d+\.norm[12]\.linear")
+
     def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, *, device: torch.device) -> None:
         """Check the checkpoint. See `load.load`."""
         self._open(spec, checkpoint.paths, device)
@@ -42,6 +45,7 @@ class CogVideoX(Published):
             dtype=self.dtype,
             fill=self._make_ready,
             quantise=spec.quantised,
+            apart=self._is_apart,
         )
         self._autoencoder = Part(
             checkpoint.autoencoder, "AutoencoderKLCogVideoX", device=device, dtype=self.dtype
@@ -101,6 +105,23 @@ class CogVideoX(Published):
         """See the protocol: text and video go through the blocks together, so nothing can be prepared."""
         return conditioning
 
+    @torch.inference_mode()
+    def tables(self, conditioning: Conditioning, sigmas: Sequence[float]) -> Conditioning:
+        """See `HasTables`: `modulation` [B, sigmas, widths of all layers], the same for each prompt."""
+        if self.plain:
+            return {}
+        table = self._modulated(self._level(torch.tensor(sigmas, device=self.device)))
+        return {"modulation": table.expand(len(conditioning["text"]), -1, -1)}
+
+    def _level(self, sigma_S: Tensor) -> Tensor:
+        """What the network is told of noise levels [S, D]."""
+        network = self._transformer.network
+        level_SD = network.time_embedding(network.time_proj(self._levels.timesteps(sigma_S)).to(self.dtype))
+        if network.ofs_embedding is not None:
+            offset = torch.full((1,), OFFSET, dtype=self.dtype, device=self.device)
+            level_SD = level_SD + network.ofs_embedding(network.ofs_proj(offset).to(self.dtype))
+        return level_SD
+
     def velocity(
         self, latent_BCFHW: Tensor, sigma_BF: Tensor, conditioning: Conditioning, start_B: Tensor
     ) -> Tensor:
@@ -113,7 +134,11 @@ class CogVideoX(Published):
         extra: dict[str, Any] = {}
         if self._transformer.config.get("ofs_embed_dim") is not None:
             extra["ofs"] = x_BCFHW.new_full((1,), OFFSET)
-        predicted_BCFHW = self._transformer.network(
+        network = self._transformer.network
+        if not self.plain:
+            known = conditioning.get("modulation")
+            self._tell(network, self._modulated(self._level(sigma_B)) if known is None else known)
+        predicted_BCFHW = network(
             hidden_states=torch.cat(shown, dim=1).movedim(1, 2),
             encoder_hidden_states=conditioning["text"],
             timestep=self._levels.timesteps(sigma_B),
@@ -188,6 +213,7 @@ class CogVideoX(Published):
             )
         if not self.plain:
             attention.install(network, self._tokens)
+            self._set_apart(network)
 
     def _places(self, *shape: int) -> tuple[Tensor, Tensor] | None:
         """Rotary tables of a latent's F, H and W, kept for the next step; None for networks that add positions."""

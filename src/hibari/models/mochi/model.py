@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +31,8 @@ ROW_WIDTHS = 24  # numbers a token that live at once in a block, in widths of th
 class Mochi(Published):
     """`models.protocol.Model` of a folder with MochiPipeline."""
 
+    _modulation = re.compile(r"transformer_blocks\.\d+\.norm1(_context)?\.linear")
+
     def __init__(self, spec: ModelSpec, checkpoint: Checkpoint, *, device: torch.device) -> None:
         """Check the checkpoint. See `load.load`."""
         self._open(spec, checkpoint.paths, device)
@@ -37,8 +41,9 @@ class Mochi(Published):
             "MochiTransformer3DModel",
             device=device,
             dtype=self.dtype,
-            fill=lambda network: self.plain or self._attention.install(network),
+            fill=self._make_ready,
             quantise=spec.quantised,
+            apart=self._is_apart,
         )
         self._attention = Attention(Tokens())
         self._autoencoder = Part(
@@ -84,12 +89,36 @@ class Mochi(Published):
         """See the protocol: text and video go through the blocks together, so nothing can be prepared."""
         return conditioning
 
+    @torch.inference_mode()
+    def tables(self, conditioning: Conditioning, sigmas: Sequence[float]) -> Conditioning:
+        """See `HasTables`: `modulation` [B, sigmas, widths of all layers], of each prompt at each level."""
+        if self.plain:
+            return {}
+        embed = self._transformer.network.time_embed
+        prompt_BD = embed.pooler(conditioning["text"], conditioning["mask"])
+        level_SD = self._level(torch.tensor(sigmas, device=self.device))
+        both = prompt_BD[:, None] + level_SD
+        return {"modulation": self._modulated(both.flatten(0, 1)).unflatten(0, both.shape[:2])}
+
+    def _level(self, sigma_S: Tensor) -> Tensor:
+        """What the network is told of noise levels [S, D]."""
+        embed = self._transformer.network.time_embed
+        timestep_S = (1000 * (1 - sigma_S)).to(self.dtype)
+        return embed.timestep_embedder(embed.time_proj(timestep_S).to(self.dtype))
+
     def velocity(
         self, latent_BCFHW: Tensor, sigma_BF: Tensor, conditioning: Conditioning, start_B: Tensor
     ) -> Tensor:
         """See the protocol."""
-        self._attention.words = conditioning["mask"].sum(1).tolist()
-        return -self._transformer.network(
+        network = self._transformer.network
+        if not self.plain:
+            self._attention.words = conditioning["mask"].sum(1).tolist()
+            known = conditioning.get("modulation")
+            if known is None:
+                prompt_BD = network.time_embed.pooler(conditioning["text"], conditioning["mask"])
+                known = self._modulated(prompt_BD + self._level(sigma_BF[:, 0]))
+            self._tell(network, known)
+        return -network(
             hidden_states=latent_BCFHW,
             encoder_hidden_states=conditioning["text"],
             timestep=(1000 * (1 - sigma_BF[:, 0])).to(latent_BCFHW.dtype),
@@ -137,6 +166,11 @@ class Mochi(Published):
     @property
     def _text_encoders(self) -> tuple[T5, ...]:
         return (self._text,)
+
+    def _make_ready(self, network: Any) -> None:
+        if not self.plain:
+            self._attention.install(network)
+            self._set_apart(network)
 
     def _mean_and_std(self, like: Tensor) -> tuple[Tensor, Tensor]:
         config = self._autoencoder.network.config
