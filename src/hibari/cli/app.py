@@ -23,6 +23,7 @@ from hibari import __version__
 from hibari.cli import (
     admin,
     backup,
+    bench,
     cluster,
     doctor,
     evaluate,
@@ -51,6 +52,7 @@ app.command("show")(show.show)
 app.command("models")(models.models)
 app.command("pull")(pull.pull)
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
 app.command("evaluate")(evaluate.evaluate)
 app.command("serve")(server.serve)
 app.command("worker")(server.worker)
