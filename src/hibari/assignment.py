@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from hibari.contracts import InputError
 
-Tool = Literal["remix", "edit", "extend", "extend_back", "loop", "connect", "blend"]
-TOOLS: tuple[Tool, ...] = ("remix", "edit", "extend", "extend_back", "loop", "connect", "blend")
+Tool = Literal["remix", "edit", "extend", "extend_back", "loop", "connect", "blend", "trim"]
+TOOLS: tuple[Tool, ...] = ("remix", "edit", "extend", "extend_back", "loop", "connect", "blend", "trim")
 Kind = Literal["prompt", "picture", "storyboard", Tool]
 TWO_CLIPS: frozenset[Tool] = frozenset({"connect", "blend"})
 
@@ -50,6 +50,7 @@ class Assignment:
         cards: a storyboard.
         strength: of edit, remix and blend; see `tools.Wish`.
         curve: of blend.
+        kept: of trim, the numbers of the first and the last frame that stay, from 0.
         options: of `GenerationRequest.resolve`, the seed among them.
     """
 
@@ -61,6 +62,7 @@ class Assignment:
     cards: tuple[StoredCard, ...] = ()
     strength: float | str | None = None
     curve: str = "smooth"
+    kept: tuple[int, int] | None = None
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
@@ -92,6 +94,7 @@ class Assignment:
                 StoredCard(card["at_s"], card["prompt"], _source(card["image"])) for card in values["cards"]
             )
             clips = tuple(Source(**clip) for clip in values["clips"])
+            kept = values.get("kept")  # older jobs know no trim
             options = dict(values["options"])
             if options.get("size"):
                 options["size"] = tuple(options["size"])
@@ -102,6 +105,7 @@ class Assignment:
                 **pictures,
                 "cards": cards,
                 "clips": clips,
+                "kept": None if kept is None else (kept[0], kept[1]),
                 "options": options,
             }
             return cls(**fields)

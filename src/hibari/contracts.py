@@ -512,6 +512,20 @@ class Recipe:
         """One line of JSON with sorted keys: the same recipe gives the same bytes."""
         return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """A recipe out of a file, as `to_json` wrote it.
+
+        Raises:
+            InputError: a field is missing, unknown or of another kind.
+        """
+        try:
+            request = GenerationRequest.from_dict(values["request"])
+            done = tuple(values["postprocess"])
+            return cls(**{**values, "request": request, "postprocess": done})
+        except (KeyError, TypeError) as error:
+            raise InputError(f"this is no recipe: {error}") from error
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:

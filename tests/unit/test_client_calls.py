@@ -289,6 +289,7 @@ def test_the_client_has_every_route(tmp_path: Path) -> None:
         client.connect(video, video)
         client.blend(video, video.id)
         client.remix(video, "b", strength="mild")
+        client.trim(video, 0, 7)
         assert client.again(video).id != video.id
         assert client.forecast("a cat", seconds=4).frames == 32
         client.page()

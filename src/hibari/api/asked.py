@@ -113,6 +113,13 @@ class Remix(Options):
     strength: str | None = None
 
 
+class Trim(_Asked):
+    """POST /videos/{id}/trim: the numbers of the first and the last frame that stay, counted from 0."""
+
+    first_frame: Annotated[int, Field(ge=0)]
+    last_frame: Annotated[int, Field(ge=0)]
+
+
 class Loop(Options):
     """POST /videos/loops."""
 

@@ -336,6 +336,26 @@ async def remix(video_id: str, making: Maker) -> Video:
     return await making.video(make)
 
 
+@router.post("/{video_id}/trim", openapi_extra=described(asked.Trim))
+async def trim(
+    video_id: str,
+    request: Request,
+    response: Response,
+    parts: Given,
+    identity: Writer,
+    idempotency_key: IdempotencyKey = None,
+) -> Video:
+    """Cut a video to the frames from `first_frame` to `last_frame`: a new video, without a model. Its frames are encoded
+    once more."""
+
+    def make(asking: Asking) -> Sequence[Created]:
+        wish = asking.body.parse(asked.Trim)
+        given = orders.given_video(parts, identity, video_id)
+        return [orders.trimmed(parts, asking.asker, given, wish.first_frame, wish.last_frame)]
+
+    return await _made(request, response, parts, identity, idempotency_key, make)
+
+
 @router.post("/{video_id}/again")
 def again(video_id: str, making: Maker) -> Video:
     """Make a video once more from all that it was made from, as after a failure."""

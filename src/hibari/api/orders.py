@@ -196,6 +196,45 @@ def again(parts: Parts, asker: Asker, video_id: str) -> Created:
     return parts.jobs.create(new)
 
 
+def trimmed(parts: Parts, asker: Asker, clip: Given, first: int, last: int) -> Created:
+    """The job that keeps the frames `first` to `last` of a video. It has one step, and no model takes part in it.
+
+    Raises:
+        InvalidRequest: there are no such frames, or fewer than two of them.
+    """
+    job = clip.job
+    assert job is not None
+    frames, fps = int((job.result or {})["frames"]), int((job.result or {})["fps"])
+    if not first < last < frames:
+        raise InvalidRequest(
+            f"frames {first} to {last} cannot be kept; the video has the frames 0 to {frames - 1}, and two at least "
+            "must stay",
+            field="first_frame" if first >= last else "last_frame",
+        )
+    kept = last - first + 1
+    expected_bytes = _expected_bytes(clip.width, clip.height, kept)
+    check_disk(parts, expected_bytes)
+    options = {"seed": job.request["assignment"]["options"].get("seed")}
+    assignment = Assignment("", tool="trim", clips=(clip.source,), kept=(first, last), options=options)
+    new = NewJob(
+        owner=asker.identity.account.id,
+        key_id=asker.identity.key.id if asker.identity.key else None,
+        model=job.model,
+        request={
+            "assignment": assignment.to_json(),
+            "shown": {**job.request["shown"], "seconds": f"{round(kept / fps, 3):g}"},
+        },
+        steps=1,
+        pace=f"trim:{clip.width}x{clip.height}x{kept}",
+        keep_s=parts.settings.keep_s,
+        sources=(job.id,),
+        expected_bytes=expected_bytes,
+        idempotency_key=asker.stored_key(),
+        fingerprint=asker.fingerprint,
+    )
+    return parts.jobs.create(new)
+
+
 def _expected_bytes(width: int, height: int, frames: float) -> int:
     """What the files of a video are likely to take, until they are there: clips of the rendered world, 128x128 px, took
     0.26 to 0.73 bits a pixel (three measured)."""
@@ -366,7 +405,7 @@ def _total_s(tool: Tool, clips: Sequence[Given], added_s: float | None) -> float
             return clips[0].seconds + clips[1].seconds + (added_s or 0)
         case "blend":
             return min(clips[0].seconds, clips[1].seconds)
-        case "remix" | "edit":
+        case "remix" | "edit" | "trim":
             return clips[0].seconds
 
 

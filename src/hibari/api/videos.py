@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from hibari.api.converted import Kind, send_converted
 from hibari.api.errors import Refused
 from hibari.api.keys import Given, Reader, Writer
 from hibari.api.orders import finished
@@ -135,11 +136,15 @@ def content(
     request: Request,
     parts: Given,
     identity: Reader,
-    variant: Variant = "video",
+    variant: Variant | Kind = "video",
 ) -> Response:
-    """The finished file: the video (MP4), a thumbnail (WebP) or a sheet of 24 moments (JPEG). Parts of it can be asked
-    for with `Range`."""
-    return send_file(request, parts, finished(parts, identity, video_id), variant)
+    """The finished file: the video (MP4), a thumbnail (WebP) or a sheet of 24 moments (JPEG), of which parts can be
+    asked for with `Range`; or the video as `gif` or `webp`, converted now, with at most 480 px and 15 frames a
+    second."""
+    job = finished(parts, identity, video_id)
+    if variant == "gif" or variant == "webp":
+        return send_converted(request, parts, job, variant, _tags(request.headers.get("if-none-match", "")))
+    return send_file(request, parts, job, variant)
 
 
 def send_file(request: Request, parts: Parts, job: Job, variant: Variant) -> Response:

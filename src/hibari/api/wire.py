@@ -32,7 +32,8 @@ class RecipeCard(BaseModel):
 class Recipe(BaseModel):
     """What was asked for beyond what the video says by itself; null is the model's own way.
 
-    `added_s` is what an extension or a loop adds, `picture` whether a first frame was given.
+    `added_s` is what an extension or a loop adds, `picture` whether a first frame was given, `kept` the numbers of the
+    first and the last frame that a trim kept.
     """
 
     negative_prompt: str | None
@@ -43,6 +44,7 @@ class Recipe(BaseModel):
     added_s: float | None
     transition_s: float | None
     picture: bool
+    kept: tuple[int, int] | None
     cards: list[RecipeCard]
 
 
@@ -278,6 +280,7 @@ def _recipe(assignment: Mapping[str, Any]) -> Recipe:
         added_s=None if tool is None else options.get("seconds"),
         transition_s=options.get("transition_s"),
         picture=assignment["image"] is not None,
+        kept=assignment.get("kept"),
         cards=[
             RecipeCard(at_s=card["at_s"], prompt=card["prompt"], picture=card["image"] is not None)
             for card in assignment["cards"]

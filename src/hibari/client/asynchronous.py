@@ -85,6 +85,7 @@ class AsyncClient(Base):
     connect = _awaited(calls.connect)
     blend = _awaited(calls.blend)
     remix = _awaited(calls.remix)
+    trim = _awaited(calls.trim)
     again = _awaited(calls.again)
     retrieve = _awaited(calls.retrieve)
     page = _awaited(calls.page)

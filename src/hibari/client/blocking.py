@@ -83,6 +83,7 @@ class Client(Base):
     connect = _waiting(calls.connect)
     blend = _waiting(calls.blend)
     remix = _waiting(calls.remix)
+    trim = _waiting(calls.trim)
     again = _waiting(calls.again)
     retrieve = _waiting(calls.retrieve)
     page = _waiting(calls.page)

@@ -197,6 +197,14 @@ def remix(video: Video | str, prompt: str, **options: Unpack[StrengthOptions]) -
     return _make(f"{_path(video)}/remix", {**options, "prompt": prompt})
 
 
+def trim(
+    video: Video | str, first_frame: int, last_frame: int, *, idempotency_key: str | None = None
+) -> Call[Video]:
+    """Cut a video to the frames from `first_frame` to `last_frame`, counted from 0; a new video."""
+    values = {"first_frame": first_frame, "last_frame": last_frame, "idempotency_key": idempotency_key}
+    return _make(f"{_path(video)}/trim", values)
+
+
 def again(video: Video | str, *, idempotency_key: str | None = None) -> Call[Video]:
     """Make a video once more from all that it was made from, as after a failure."""
     return _make(f"{_path(video)}/again", {"idempotency_key": idempotency_key})

@@ -4,6 +4,7 @@ from hibari.media.fit import central_box, fit
 from hibari.media.read import decode_frames, frame_rate
 from hibari.media.recipe import read_recipe
 from hibari.media.sheet import sheet
+from hibari.media.stored import read_clip, trimmed
 from hibari.media.write import SUFFIXES, check_writable, write_clip
 
 __all__ = [
@@ -13,7 +14,9 @@ __all__ = [
     "decode_frames",
     "fit",
     "frame_rate",
+    "read_clip",
     "read_recipe",
     "sheet",
+    "trimmed",
     "write_clip",
 ]

@@ -1,4 +1,4 @@
-"""From decoded frames to stored files, in a thread of its own: the engine goes on with others meanwhile."""
+"""From frames to stored files, in a thread of its own: the engine goes on with others meanwhile."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from torch import Tensor
+
 from hibari import media, tools
 from hibari.assignment import LATENT, SPRITESHEET, THUMBNAIL, VIDEO
-from hibari.contracts import ClipStream, ModelSpec
-from hibari.engine import Sampled
+from hibari.contracts import ClipStream
 from hibari.media import stills
 from hibari.media.storage import Storage
-from hibari.tools import Job as Plan
 
 CHUNKS_AHEAD = 4
 LOOK_EVERY_S = 0.1
@@ -32,11 +32,10 @@ class Output:
 
     def __init__(
         self,
-        plan: Plan,
-        spec: ModelSpec,
-        sampled: Sampled,
+        clip: Callable[[Iterator[np.ndarray]], ClipStream],
         storage: Storage,
         *,
+        latent_CFHW: Tensor | None,
         folder: Path,
         prefix: str,
         on_end: Callable[[dict[str, Any] | None, BaseException | None], None],
@@ -44,24 +43,22 @@ class Output:
         """Begin.
 
         Args:
-            plan: what the engine was asked.
-            spec: of the model.
-            sampled: the engine's word on it.
+            clip: makes the clip of the frames that `put` brings, or of others; called in this clip's thread.
             storage: where to.
+            latent_CFHW: what the clip is decoded from, to be stored with it.
             folder: of this machine, for the files on their way.
             prefix: of the keys in the storage.
             on_end: is told the result, or what went wrong; from this clip's thread.
         """
-        self._plan = plan
-        self._spec = spec
-        self._sampled = sampled
+        self._clip = clip
+        self._latent_CFHW = latent_CFHW
         self._storage = storage
         self._folder = folder
         self._prefix = prefix
         self._on_end = on_end
         self._chunks: Queue[np.ndarray | None] = Queue(CHUNKS_AHEAD)
         self._aborted = Event()
-        self._thread = Thread(target=self._run, name=f"output-{sampled.id}", daemon=True)
+        self._thread = Thread(target=self._run, name=f"output-{prefix}", daemon=True)
         self._thread.start()
 
     def put(self, frames: np.ndarray | None) -> None:
@@ -103,17 +100,16 @@ class Output:
                 return
             yield from chunk
 
+    def _wanted(self, frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        for frame in frames:
+            if self._aborted.is_set():
+                raise Aborted
+            yield frame
+
     def _store(self) -> dict[str, Any]:
-        request = self._plan.request
-        native = ClipStream(
-            frames=self._frames(),
-            width=request.native_width,
-            height=request.native_height,
-            fps=self._spec.fps,
-            frame_count=request.native_frames,
-            recipe=self._sampled.recipe,
-        )
-        clip = tools.finished(self._plan, native)
+        clip = self._clip(self._frames())
+        clip = replace(clip, frames=self._wanted(clip.frames))
+        request = clip.recipe.request
         glance = _Glance(clip)
         path = self._folder / VIDEO
         media.write_clip(replace(clip, frames=glance.frames()), path)
@@ -124,8 +120,8 @@ class Output:
             "thumbnail": stills.thumbnail(glance.first),
             "spritesheet": stills.spritesheet(glance.tiles),
         }
-        if not self._plan.cut:
-            files["latent"] = tools.keep_latent(path, self._sampled.latent_CFHW, clip.recipe)
+        if self._latent_CFHW is not None:
+            files["latent"] = tools.keep_latent(path, self._latent_CFHW, clip.recipe)
         names = {"video": VIDEO, "thumbnail": THUMBNAIL, "spritesheet": SPRITESHEET, "latent": LATENT}
         stored = {
             name: self._storage.put(f"{self._prefix}/{names[name]}", content)

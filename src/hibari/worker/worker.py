@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -16,10 +16,20 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
-from hibari import engine, tools
-from hibari.assignment import Assignment
-from hibari.contracts import ClaimLost, DatabaseError, HibariError, OutputError, QuotaReached, WeightsError
+from hibari import engine, media, tools
+from hibari.assignment import VIDEO, Assignment
+from hibari.contracts import (
+    ClaimLost,
+    ClipStream,
+    DatabaseError,
+    HibariError,
+    InputError,
+    OutputError,
+    QuotaReached,
+    WeightsError,
+)
 from hibari.db import Database
 from hibari.engine import Engine, TextCache
 from hibari.engine.engine import SUFFIX
@@ -164,19 +174,34 @@ class Worker:
             sources = held.folder / SOURCES
             sources.mkdir(parents=True)
             assignment = Assignment.from_json(claim.job.request["assignment"])
-            held.model = self._model(claim.job.model)
-            held.plan = tools.plan_job(held.model, wish_of(assignment, self._storage, sources))
-            shutil.rmtree(sources)
-            if not self._restore(held):
-                self._submit(held)
+            if assignment.tool == "trim":
+                self._trim(held, assignment)
+            else:
+                held.model = self._model(claim.job.model)
+                held.plan = tools.plan_job(held.model, wish_of(assignment, self._storage, sources))
+                shutil.rmtree(sources)
+                if not self._restore(held):
+                    self._submit(held)
         except Exception as error:  # noqa: BLE001 - this job's end, and not the worker's
             self._fail(held, error)
             return
-        # It may have been cancelled, paused or lost while it was prepared, when the engine did not have it yet.
+        # It may have been cancelled, paused or lost while it was prepared, when nothing worked on it yet.
         if held.over.is_set():
-            self._engine.cancel(held.id)
+            self._obey(held, Order.CANCEL)
         elif held.wanted is not Order.GO_ON:
             self._obey(held, held.wanted)
+
+    def _trim(self, held: Held, assignment: Assignment) -> None:
+        """No work of the engine's: from file to file. The worker does not wait for it."""
+        assert assignment.kept is not None
+        first, last = assignment.kept
+        source = held.folder / SOURCES / VIDEO
+        try:
+            self._storage.copy_to(assignment.clips[0].key, source)
+        except InputError as error:
+            raise InputError("what this video starts from has been deleted") from error
+        self._heart.beat(held, step=0, steps=1)
+        self._write(held, lambda _: media.trimmed(media.read_clip(source), first, last), None)
 
     def _model(self, name: str) -> Model:
         model = self._loaded.get(name)
@@ -298,11 +323,24 @@ class Worker:
     def _begin_output(self, held: Held, event: engine.Sampled) -> None:
         assert held.plan is not None
         assert held.model is not None
+        plan, fps = held.plan, held.model.spec.fps
+        request = plan.request
+
+        def clip(frames: Iterator[np.ndarray]) -> ClipStream:
+            size = request.native_width, request.native_height
+            native = ClipStream(frames, *size, fps, request.native_frames, event.recipe)
+            return tools.finished(plan, native)
+
+        # Where frames are cut out, the latent does not stand for the clip.
+        self._write(held, clip, None if plan.cut else event.latent_CFHW)
+
+    def _write(
+        self, held: Held, clip: Callable[[Iterator[np.ndarray]], ClipStream], latent_CFHW: Tensor | None
+    ) -> None:
         held.output = Output(
-            held.plan,
-            held.model.spec,
-            event,
+            clip,
             self._storage,
+            latent_CFHW=latent_CFHW,
             folder=held.folder,
             prefix=f"{held.prefix}/{CLIP}",
             on_end=partial(self._written, held),
