@@ -5,7 +5,7 @@ The API writes it without knowing a model, the worker reads it with one. Standar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -31,11 +31,22 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class StoredCard:
-    """A card of a storyboard, with a prompt or a picture."""
+    """A card of a storyboard, with a prompt, a picture or a clip.
+
+    Attributes:
+        at_s: when it begins.
+        seconds: of a clip, how much of it is shown; None is all.
+        transition_s: of a prompt, how long what was before it takes to become it; None is the request's.
+        video: id of the video whose clip it is.
+    """
 
     at_s: float
     prompt: str = ""
     image: Source | None = None
+    clip: Source | None = None
+    seconds: float | None = None
+    transition_s: float | None = None
+    video: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +85,9 @@ class Assignment:
 
     def sources(self) -> list[Source]:
         """Everything in the storage that it starts from."""
-        pictures = [self.image, self.last_image, *(card.image for card in self.cards)]
-        return [*self.clips, *(picture for picture in pictures if picture is not None)]
+        of_cards = (source for card in self.cards for source in (card.image, card.clip))
+        given = [self.image, self.last_image, *of_cards]
+        return [*self.clips, *(source for source in given if source is not None)]
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can say it."""
@@ -91,7 +103,8 @@ class Assignment:
         try:
             pictures = {name: _source(values[name]) for name in ("image", "last_image")}
             cards = tuple(
-                StoredCard(card["at_s"], card["prompt"], _source(card["image"])) for card in values["cards"]
+                StoredCard(**{**card, "image": _source(card["image"]), "clip": _source(card.get("clip"))})
+                for card in values["cards"]
             )
             clips = tuple(Source(**clip) for clip in values["clips"])
             kept = values.get("kept")  # older jobs know no trim
@@ -111,6 +124,17 @@ class Assignment:
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"this is no assignment that this version knows: {error}") from error
+
+
+def preview_name(moments_s: Sequence[float]) -> str:
+    """The file of a preview: it says which moments the picture shows side by side, where it shows several."""
+    return f"preview_{'_'.join(f'{moment:g}' for moment in moments_s)}.webp" if moments_s else "preview.webp"
+
+
+def moments_of(key: str) -> list[float]:
+    """The moments (s) that the preview of that key shows; empty where it is one picture of the whole."""
+    _, *moments = key.rsplit("/", 1)[-1].removesuffix(".webp").split("_")
+    return [float(moment) for moment in moments]
 
 
 def _source(values: Mapping[str, Any] | None) -> Source | None:

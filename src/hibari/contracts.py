@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite, log
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -251,10 +251,12 @@ def _log_aspect(size: tuple[int, int]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A card of a storyboard: from `at_s` seconds on, the clip shows `prompt`."""
+    """A card of a storyboard: from `at_s` seconds on, the clip shows `prompt`. `transition_s` is how long the card
+    before it takes to become it, centred on `at_s`; None is the request's."""
 
     at_s: float
     prompt: str
+    transition_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,7 +437,7 @@ class GenerationRequest:
             steps=steps,
             guidance_scale=guidance_scale,
             seed=seed,
-            cards=tuple(Card(card.at_s, card.prompt.strip()) for card in cards),
+            cards=tuple(replace(card, prompt=card.prompt.strip()) for card in cards),
             transition_s=transition_s,
             strength=strength,
             sampler=sampler,
@@ -467,6 +469,11 @@ def _check_cards(cards: Sequence[Card], seconds: float) -> None:
         raise InvalidRequest(f"there are {len(cards)} cards; at most {MAX_CARDS} can be shown", field="cards")
     for number, card in enumerate(cards, 1):
         _check_text(card.prompt, f"prompt of card {number}", required=True)
+        width = card.transition_s
+        if width is not None and not (isfinite(width) and width >= 0):
+            raise InvalidRequest(
+                f"card {number} has a transition of {width:g} s; must be 0 (a cut) or longer", field="cards"
+            )
         if not 0 <= card.at_s <= seconds:  # also refuses NaN
             raise InvalidRequest(
                 f"card {number} is at {card.at_s:g} s; the clip has 0 to {seconds:g} s", field="cards"

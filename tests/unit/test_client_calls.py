@@ -256,6 +256,7 @@ def test_a_video_that_failed_or_was_deleted_while_it_was_waited_for() -> None:
 NOT_OF_THE_CLIENT = {
     "/metrics",
     "/v1/session",
+    "/v1/prompt_help",
     "/v1/links/{video_id}/{variant}",
     "/v1/videos/change",
     "/v1/videos/{video_id}/lineage",

@@ -1,4 +1,4 @@
-"""Defends: a trim keeps exactly the frames that were asked for, and GIF and WebP are the same moments, bounded, with the
+"""Defends: a trim keeps exactly the frames that were asked for, and GIF and WebP are the same moments, with the
 recipe inside. Real files throughout."""
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ export interface Recipe {
   added_s: number | null;
   transition_s: number | null;
   picture: boolean;
-  cards: (Card & { picture: boolean })[];
+  /** Numbers of the first and the last frame that a trim kept. */
+  kept: [number, number] | null;
+  cards: (Card & { picture: boolean; video: string | null; seconds: number | null; transition_s: number | null })[];
 }
 
 export interface Video {
@@ -88,6 +90,22 @@ export interface Session {
   key: string | null;
 }
 
+/** What a model will make of a prompt. Not `ready`: ask again in a moment. Not `available`: nobody knows its words. */
+export interface PromptHelp {
+  available: boolean;
+  ready: boolean;
+  words: {
+    text: string;
+    kind: string | null;
+    status: "known" | "close" | "far" | "unread" | "ignored";
+    nearest: string | null;
+    also: string | null;
+  }[];
+  missing: { kind: string; text: string; options: string[] }[];
+  limits: string[];
+  suggestion: string;
+}
+
 export interface Forecast {
   queue_position: number;
   seconds: number | null;
@@ -136,6 +154,9 @@ export const api = {
   video: (id: string) => call<Video>("GET", `/videos/${encodeURIComponent(id)}`),
   cancel: (id: string) => call<Video>("POST", `/videos/${id}/cancel`),
   again: (id: string) => call<Video>("POST", `/videos/${id}/again`, undefined, true),
+  promptHelp: (fields: Fields) => call<PromptHelp>("POST", "/prompt_help", fields),
+  trim: (id: string, first_frame: number, last_frame: number) =>
+    call<Video>("POST", `/videos/${id}/trim`, { first_frame, last_frame }, true),
   forecast: (fields: Fields) => call<Forecast>("POST", "/videos/forecast", fields),
   make: (path: string, fields: Fields, files: Record<string, Blob> = {}) =>
     call<Video>("POST", `/videos${path}`, Object.keys(files).length ? form(fields, files) : fields, true),
@@ -152,10 +173,22 @@ export const api = {
   removeFolder: (id: string) => call<unknown>("DELETE", `/folders/${id}`),
 };
 
-export type Variant = "video" | "thumbnail" | "spritesheet";
+export type Variant = "video" | "thumbnail" | "spritesheet" | "gif" | "webp";
 
 export function contentUrl(id: string, variant: Variant = "video"): string {
   return `/v1/videos/${encodeURIComponent(id)}/content${variant === "video" ? "" : `?variant=${variant}`}`;
+}
+
+/** A file of a video. */
+export async function content(id: string, variant: Variant): Promise<Blob> {
+  let answer: Response;
+  try {
+    answer = await fetch(contentUrl(id, variant));
+    if (answer.ok) return await answer.blob();
+  } catch {
+    throw new Unreachable();
+  }
+  throw await refusal(answer);
 }
 
 /** `once`: a repetition after a lost answer makes no second video. */

@@ -3,9 +3,9 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { api, contentUrl, type Video } from "./api";
-import { Icon, Link, aspectOf, reason, say } from "./parts";
+import { Icon, Link, Tile, aspectOf, reason, say } from "./parts";
 import { path, go, videoPath } from "./route";
-import { cancel, isUnfinished, made, previews, remove, undoRemove, watched } from "./state";
+import { cancel, isUnfinished, made, moments, previews, remove, undoRemove, watched } from "./state";
 import { duration, words } from "./strings";
 
 const COLUMNS = 6;
@@ -74,9 +74,16 @@ function Finished({ video }: { video: Video }) {
 export function Picture({ video }: { video: Video }) {
   const t = words().card;
   const preview = previews.value.get(video.id);
+  const several = moments.value.get(video.id)?.length ?? 0; // of a storyboard, side by side
   return (
     <Link to={videoPath(video.id)} class={`picture ${isUnfinished(video) ? "growing" : ""}`} aria-label={t.open(video.prompt)}>
-      {preview !== undefined && isUnfinished(video) && <img class="preview" src={preview} alt="" />}
+      {preview !== undefined &&
+        isUnfinished(video) &&
+        (several > 1 ? (
+          <Tile class="preview" source={preview} column={several >> 1} columns={several} row={0} rows={1} />
+        ) : (
+          <img class="preview" src={preview} alt="" />
+        ))}
       {video.status === "failed" && <Icon name="warning" />}
     </Link>
   );

@@ -53,10 +53,12 @@ export function ClipPage({ id }: { id: string }) {
           <h2 id="recipe">{t.clip.recipe}</h2>
           <RecipeList video={video} />
           <div class="beside">
-            <button type="button" class="quiet" onClick={() => useAgain(video)}>
-              <Icon name="again" />
-              {t.clip.useAgain}
-            </button>
+            {video.hibari.tool !== "trim" && (
+              <button type="button" class="quiet" onClick={() => useAgain(video)}>
+                <Icon name="again" />
+                {t.clip.useAgain}
+              </button>
+            )}
             <Favourite video={video} />
             {video.status === "completed" && (
               <button
@@ -88,8 +90,10 @@ function RecipeList({ video }: { video: Video }) {
     [t.recipe.negative, recipe.negative_prompt],
     [t.recipe.tool, hibari.tool && (t.recipe.toolNames[hibari.tool] ?? hibari.tool)],
     [t.recipe.strength, recipe.strength && strengthName(recipe.strength)],
+    [t.recipe.kept, recipe.kept && t.recipe.keptFrames(recipe.kept[0] + 1, recipe.kept[1] + 1)],
+    [t.recipe.curve, recipe.curve && (t.tools.curves[recipe.curve as keyof typeof t.tools.curves] ?? recipe.curve)],
     [t.recipe.picture, recipe.picture ? t.recipe.given : null],
-    [t.recipe.cards, recipe.cards.map((card) => `${card.at_s} s: ${card.prompt || t.recipe.given}`).join("\n") || null],
+    [t.recipe.cards, recipe.cards.map((card) => `${card.at_s} s: ${card.prompt || (card.video === null ? t.recipe.given : t.recipe.givenClip)}`).join("\n") || null],
     [t.recipe.model, hibari.model],
     [t.recipe.size, sizeName(video.size)],
     [t.recipe.native, hibari.native_size && hibari.native_size !== video.size ? sizeName(hibari.native_size) : null],

@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import type { Video } from "./api";
+import { again } from "./board";
 import { blank, choices, choicesOf, choose } from "./choices";
 import { go } from "./route";
 
@@ -43,9 +44,13 @@ export function detach(): void {
 
 /** Begin again with all that made a video. */
 export function useAgain(video: Video): void {
+  choose(choicesOf(video));
+  if (video.hibari.recipe.cards.length > 0) {
+    again(video.hibari.recipe.cards, Number(video.seconds));
+    return go("/storyboard");
+  }
   detach();
   write(video.prompt);
-  choose(choicesOf(video));
   go("/");
 }
 

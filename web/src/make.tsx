@@ -6,6 +6,7 @@ import { ApiError, api, type Fields, type Forecast } from "./api";
 import { VideoCard } from "./card";
 import { ChoicesForm, choices, fieldsOf } from "./choices";
 import { attach, attached, detach, prompt, write, type Strength, type Use } from "./draft";
+import { Help } from "./help";
 import { Icon, Link, Problem, Segments, Select, reason } from "./parts";
 import { isUnfinished, made, videos, watched } from "./state";
 import { duration, words } from "./strings";
@@ -118,6 +119,7 @@ function Composer() {
         onPaste={(event) => take(event.clipboardData?.files[0])}
       />
       {over && <p class="drop">{t.drop}</p>}
+      <Help prompt={prompt.value} model={choices.value.model} write={(text) => (write(text), box.current?.focus())} />
       <AttachedFile />
       <Problem text={problem} />
       <div class="actions">

@@ -130,6 +130,29 @@ export function Segments<Value extends string>({ label, value, options, onChange
   );
 }
 
+export interface TileOf {
+  source: string;
+  column: number;
+  columns: number;
+  row: number;
+  rows: number;
+}
+
+/** One picture of a sheet that has several. */
+export function Tile({ source, column, columns, row, rows, class: name }: TileOf & { class: string }) {
+  const share = (index: number, count: number) => `${count > 1 ? (index / (count - 1)) * 100 : 0}%`;
+  return (
+    <span
+      class={`tile ${name}`}
+      style={{
+        backgroundImage: `url("${source}")`,
+        backgroundSize: `${columns * 100}% ${rows * 100}%`,
+        backgroundPosition: `${share(column, columns)} ${share(row, rows)}`,
+      }}
+    />
+  );
+}
+
 /** Said once, and read out at once. */
 export function Problem({ text }: { text: string | null }) {
   return (

@@ -1,15 +1,25 @@
 // Plays a clip over and over, and stops at any frame of it.
 
+import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { contentUrl, type Video } from "./api";
+import { Download } from "./download";
 import { useFrame } from "./draft";
 import { Icon, aspectOf } from "./parts";
 import { words } from "./strings";
 
+/** The number of the frame that is seen, from 0. */
+export const frameShown = signal(0);
+/** A frame that somebody wants to see. */
+export const frameWanted = signal<{ number: number } | null>(null);
+
 export function Player({ video }: { video: Video }) {
   const t = words().clip;
   const player = useRef<HTMLVideoElement>(null);
-  const [frame, setFrame] = useState(0);
+  const frame = frameShown.value;
+  const setFrame = (number: number) => {
+    frameShown.value = number;
+  };
   const [playing, setPlaying] = useState(false);
   const [loop, setLoop] = useState(true);
   const fps = video.hibari.fps ?? 8;
@@ -19,6 +29,8 @@ export function Player({ video }: { video: Video }) {
     const shown = player.current;
     if (shown === null) return;
     let wanted = 0;
+    frameShown.value = 0;
+    frameWanted.value = null;
     const follow: VideoFrameRequestCallback = (_, told) => {
       setFrame(Math.min(frames - 1, Math.max(0, Math.round(told.mediaTime * fps))));
       wanted = shown.requestVideoFrameCallback(follow);
@@ -36,6 +48,9 @@ export function Player({ video }: { video: Video }) {
     setFrame(wanted);
     shown.currentTime = (wanted + 0.5) / fps; // the middle of a frame is within it, however times are rounded
   };
+  useEffect(() => {
+    if (frameWanted.value !== null) show(frameWanted.value.number);
+  }, [frameWanted.value]);
   const toggle = () => {
     const shown = player.current;
     if (shown === null) return;
@@ -101,10 +116,7 @@ export function Player({ video }: { video: Video }) {
         </button>
       </div>
       <div class="beside">
-        <a class="button quiet" href={contentUrl(video.id)} download={`${video.id}.mp4`}>
-          <Icon name="download" />
-          {t.download}
-        </a>
+        <Download video={video} />
         <button type="button" class="quiet" onClick={grab}>
           <Icon name="frame" />
           {t.firstFrame}

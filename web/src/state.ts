@@ -1,7 +1,7 @@
 // What the page knows: who asks, the models, and the videos, kept up to date by the server's events. The server is the
 // only truth; whatever is here can be read again at any time.
 
-import { computed, effect, signal } from "@preact/signals";
+import { batch, computed, effect, signal } from "@preact/signals";
 import { AT_ONCE, ApiError, Unreachable, api, type Model, type Page, type Session, type Video } from "./api";
 import { readEvents } from "./events";
 
@@ -17,6 +17,8 @@ export const hasMore = signal(false);
 export const loadingMore = signal(false);
 /** The latest picture of a video that is being made, as a data: URL. */
 export const previews = signal<ReadonlyMap<string, string>>(new Map());
+/** The moments (s) that a preview of a storyboard shows side by side. */
+export const moments = signal<ReadonlyMap<string, readonly number[]>>(new Map());
 /** Videos that are about to be deleted. */
 export const leaving = signal<ReadonlySet<string>>(new Set());
 
@@ -196,13 +198,18 @@ async function follow(signal: AbortSignal): Promise<void> {
   }
 }
 
-function take(kind: string, data: { id?: string; video?: Video; preview?: string }): void {
+function take(kind: string, data: { id?: string; video?: Video; preview?: string; moments_s?: number[] }): void {
   if (kind === "deleted" && data.id !== undefined) return forget([data.id]);
   const video = data.video;
   if (video === undefined) return;
   put([video]);
   if (!order.value.includes(video.id) && kind === "created") order.value = [video.id, ...order.value];
-  if (data.preview !== undefined) previews.value = new Map(previews.value).set(video.id, data.preview);
+  const { preview } = data;
+  if (preview === undefined) return;
+  batch(() => {
+    moments.value = new Map(moments.value).set(video.id, data.moments_s ?? []);
+    previews.value = new Map(previews.value).set(video.id, preview);
+  });
 }
 
 /** Follow the server while there is something to follow and somebody looks. */

@@ -7,28 +7,42 @@ import { Field, Problem, Segments, Select, reason } from "./parts";
 import { go, videoPath } from "./route";
 import { finished, made, watched } from "./state";
 import { words } from "./strings";
+import { Trim } from "./trim";
 
-const TOOLS = ["remix", "edit", "extend", "loop", "blend"] as const;
+const TOOLS = ["remix", "edit", "extend", "trim", "loop", "connect", "blend"] as const;
 type Tool = (typeof TOOLS)[number];
+const CURVES = ["smooth", "linear", "step"] as const;
 
 export function Tools({ video }: { video: Video }) {
   const t = words();
   const [tool, setTool] = useState<Tool>("remix");
+  return (
+    <div class="tools">
+      <Segments
+        label={t.clip.tools}
+        hideLabel
+        value={tool}
+        options={TOOLS.map((one) => [one, t.tools[one]] as const)}
+        onChange={setTool}
+      />
+      <p class="hint">{t.tools.leads[tool]}</p>
+      {tool === "trim" ? <Trim video={video} /> : <Prompted video={video} tool={tool} />}
+    </div>
+  );
+}
+
+/** The tools that make something new. */
+function Prompted({ video, tool }: { video: Video; tool: Exclude<Tool, "trim"> }) {
+  const t = words();
   const [prompt, setPrompt] = useState(video.prompt);
   const [strength, setStrength] = useState<Strength>("strong");
   const [seconds, setSeconds] = useState("1");
   const [where, setWhere] = useState<"after" | "before">("after");
   const [other, setOther] = useState<string | null>(null);
+  const [curve, setCurve] = useState<(typeof CURVES)[number]>("smooth");
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<string | null>(null);
   const others = finished.value.filter((one) => one.id !== video.id);
-  const lead: Record<Tool, string> = {
-    remix: t.tools.remixLead,
-    edit: t.tools.editLead,
-    extend: t.tools.extendLead,
-    loop: t.tools.loopLead,
-    blend: t.tools.blendLead,
-  };
 
   const submit = async () => {
     if (busy) return;
@@ -46,16 +60,19 @@ export function Tools({ video }: { video: Video }) {
   };
   const send = () => {
     const given = { video: { id: video.id }, prompt };
-    const sent: Record<Tool, () => [string, Fields]> = {
+    const videos = [{ id: video.id }, { id: other }];
+    const sent: Record<typeof tool, () => [string, Fields]> = {
       remix: () => [`/${video.id}/remix`, { prompt, strength }],
       edit: () => ["/edits", { ...given, strength }],
       extend: () => ["/extensions", { ...given, seconds, backward: where === "before" }],
       loop: () => ["/loops", { ...given, seconds }],
-      blend: () => ["/blends", { prompt, videos: [{ id: video.id }, { id: other }], strength }],
+      connect: () => ["/connections", { prompt, videos, seconds }],
+      blend: () => ["/blends", { prompt, videos, strength, curve }],
     };
     return api.make(...sent[tool]());
   };
-  const ready = prompt.trim() !== "" && (tool !== "blend" || other !== null);
+  const two = tool === "connect" || tool === "blend";
+  const ready = prompt.trim() !== "" && (!two || other !== null);
   return (
     <form
       class="tools"
@@ -64,14 +81,6 @@ export function Tools({ video }: { video: Video }) {
         if (ready) void submit();
       }}
     >
-      <Segments
-        label={t.clip.tools}
-        hideLabel
-        value={tool}
-        options={TOOLS.map((one) => [one, t.tools[one]] as const)}
-        onChange={setTool}
-      />
-      <p class="hint">{lead[tool]}</p>
       <Field label={t.tools.prompt}>
         {(id) => (
           <textarea
@@ -98,7 +107,7 @@ export function Tools({ video }: { video: Video }) {
             onChange={setWhere}
           />
         )}
-        {(tool === "extend" || tool === "loop") && (
+        {(tool === "extend" || tool === "loop" || tool === "connect") && (
           <Select
             label={t.tools.add}
             value={seconds}
@@ -115,7 +124,15 @@ export function Tools({ video }: { video: Video }) {
           />
         )}
       </div>
-      {tool === "blend" && <Others videos={others} chosen={other} choose={setOther} />}
+      {tool === "blend" && (
+        <Segments
+          label={t.tools.curve}
+          value={curve}
+          options={CURVES.map((one) => [one, t.tools.curves[one]] as const)}
+          onChange={setCurve}
+        />
+      )}
+      {two && <Others videos={others} chosen={other} choose={setOther} />}
       <Problem text={problem} />
       <button type="submit" class="primary" disabled={!ready} aria-disabled={busy}>
         {busy ? t.make.working : t.tools.submit[tool]}

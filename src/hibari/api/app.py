@@ -23,6 +23,7 @@ from hibari.api import (
     links,
     making,
     models,
+    prompts,
     samples,
     session,
     videos,
@@ -67,6 +68,7 @@ def create_app(settings: ServerSettings, parts: Parts | None = None) -> FastAPI:
     )
     app.state.parts = parts
     app.state.rates = Rates()
+    app.state.readers = prompts.Readers()
     errors.install(app)
     # Characters before videos: what comes first is asked first.
     for router in (
@@ -77,6 +79,7 @@ def create_app(settings: ServerSettings, parts: Parts | None = None) -> FastAPI:
         links.router,
         videos.router,
         models.router,
+        prompts.router,
         session.router,
         webhooks.router,
     ):

@@ -50,11 +50,16 @@ class CharacterReference(_Asked):
 
 
 class AskedCard(_Asked):
-    """A card of a storyboard: from `at_s` on the video shows `prompt`, or at that moment the picture."""
+    """A card of a storyboard: from `at_s` on the video shows `prompt`, at that moment the picture, or from then on the
+    first `seconds` of another video, all of it without them. `transition_s` is how long what was before a prompt takes
+    to become it, centred on `at_s`."""
 
     at_s: float
     prompt: ShortText = ""
     image_url: str | None = None
+    video: VideoReference | None = None
+    seconds: float | None = Field(default=None, gt=0)
+    transition_s: float | None = None
 
 
 class Options(_Asked):

@@ -19,6 +19,7 @@ from hibari.api.errors import Refused
 from hibari.api.keys import Given, Reader
 from hibari.api.parts import Parts
 from hibari.api.wire import video_of
+from hibari.assignment import moments_of
 from hibari.contracts import InputError, NotFound
 from hibari.jobs import FINAL, Job, State, Wanted
 
@@ -166,6 +167,8 @@ def _look(
             picture = _picture(parts, preview)
             if picture is not None:
                 data["preview"] = picture
+                if moments := moments_of(preview):
+                    data["moments_s"] = moments
                 shown = preview
         told.append((event.number, event.kind.value, data, shown))
     return told, False

@@ -114,19 +114,22 @@ class Asking:
 
     def cards(self, cards: Sequence[asked.AskedCard]) -> list[StoredCard]:
         """A storyboard, its pictures stored."""
-        stored: list[StoredCard] = []
-        for number, card in enumerate(cards):
-            if (card.image_url is None) == (not card.prompt.strip()):
+        for number, card in enumerate(cards, 1):
+            if bool(card.prompt.strip()) + (card.image_url is not None) + (card.video is not None) != 1:
                 raise InvalidRequest(
-                    f"card {number + 1} must have a prompt or an image_url, and not both", field="cards"
+                    f"card {number} must have a prompt, an image_url or a video, and only one of them",
+                    field="cards",
                 )
-            image = (
-                None
-                if card.image_url is None
-                else self.picture_at(card.image_url, f"cards.{number}.image_url")
-            )
-            stored.append(StoredCard(card.at_s, card.prompt, image))
-        return stored
+        return [self._card(card, f"cards.{number}") for number, card in enumerate(cards)]
+
+    def _card(self, card: asked.AskedCard, param: str) -> StoredCard:
+        if card.image_url is not None:
+            return StoredCard(card.at_s, image=self.picture_at(card.image_url, f"{param}.image_url"))
+        if card.video is None:
+            return StoredCard(card.at_s, card.prompt, transition_s=card.transition_s)
+        clip = orders.given_video(self.parts, self.identity, card.video.id)
+        seconds = clip.seconds if card.seconds is None else min(card.seconds, clip.seconds)
+        return StoredCard(card.at_s, clip=clip.source, seconds=seconds, video=card.video.id)
 
     def answer(self, created: Sequence[Created], response: Response) -> Video:
         """The first job as the answer."""
@@ -211,7 +214,11 @@ async def forecast(request: Request, parts: Given, identity: Writer) -> Forecast
 
     def work() -> Forecast:
         wish = body.parse(asked.Create)
-        cards = [StoredCard(card.at_s, card.prompt) for card in wish.cards if card.image_url is None]
+        cards = [
+            StoredCard(card.at_s, card.prompt, transition_s=card.transition_s)
+            for card in wish.cards
+            if card.prompt.strip()
+        ]
         spec, _, made = orders.resolved(parts, wish, None, cards)
         pace = orders.pace_of(spec, made)
         estimate = parts.jobs.forecast(
@@ -345,7 +352,7 @@ async def trim(
     identity: Writer,
     idempotency_key: IdempotencyKey = None,
 ) -> Video:
-    """Cut a video to the frames from `first_frame` to `last_frame`: a new video, without a model. Its frames are encoded
+    """Cut a video to the frames from `first_frame` to `last_frame`: a new video, without a model. They are encoded
     once more."""
 
     def make(asking: Asking) -> Sequence[Created]:

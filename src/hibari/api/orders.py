@@ -119,7 +119,8 @@ def from_prompt(
     """
     spec, options, request = resolved(parts, asked, image, cards)
     assignment = Assignment(asked.prompt, image=image, cards=tuple(cards), options=options)
-    return _create(parts, asker, asked, spec, assignment, request, sample=sample)
+    videos = tuple(dict.fromkeys(card.video for card in cards if card.video is not None))
+    return _create(parts, asker, asked, spec, assignment, request, sources=videos, sample=sample)
 
 
 def resolved(
@@ -140,7 +141,7 @@ def resolved(
     if sora:
         options.setdefault("fps", SORA_FPS)
     options |= {"size": size, "seconds": seconds}
-    texts = [Card(card.at_s, card.prompt) for card in cards if card.image is None]
+    texts = [Card(card.at_s, card.prompt, card.transition_s) for card in cards if card.prompt]
     if texts and asked.prompt.strip() and texts[0].at_s > 0:
         texts.insert(0, Card(0.0, asked.prompt))  # as `tools` does
     prompt = "" if texts else asked.prompt
@@ -151,6 +152,12 @@ def resolved(
             raise InvalidRequest(
                 f"a card is at {card.at_s:g} s; the clip has 0 to {request.seconds:g} s", field="cards"
             )
+    clips_s = sum(card.seconds or 0 for card in cards)
+    if clips_s and clips_s >= request.seconds:
+        raise InvalidRequest(
+            f"the clips fill the whole video of {request.seconds:g} s; make it longer, or the clips shorter",
+            field="seconds",
+        )
     pictures = sum(card.image is not None for card in cards) + (image is not None)
     if pictures and pictures >= spec.latent_frames(request.native_frames):
         raise InvalidRequest(

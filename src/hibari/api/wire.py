@@ -22,11 +22,15 @@ class JobError(BaseModel):
 
 
 class RecipeCard(BaseModel):
-    """A card of a storyboard; `picture` says that it was a picture and no prompt."""
+    """A card of a storyboard: a prompt, a picture, or the first `seconds` of `video`. Null in `transition_s` is the
+    storyboard's own."""
 
     at_s: float
     prompt: str
     picture: bool
+    video: str | None
+    seconds: float | None
+    transition_s: float | None
 
 
 class Recipe(BaseModel):
@@ -282,7 +286,14 @@ def _recipe(assignment: Mapping[str, Any]) -> Recipe:
         picture=assignment["image"] is not None,
         kept=assignment.get("kept"),
         cards=[
-            RecipeCard(at_s=card["at_s"], prompt=card["prompt"], picture=card["image"] is not None)
+            RecipeCard(
+                at_s=card["at_s"],
+                prompt=card["prompt"],
+                picture=card["image"] is not None,
+                video=card.get("video"),
+                seconds=card.get("seconds"),
+                transition_s=card.get("transition_s"),
+            )
             for card in assignment["cards"]
         ],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,11 +17,19 @@ if TYPE_CHECKING:
 
 
 def prompt(
-    text: Annotated[str, typer.Argument(help="What you would give to `generate`.", metavar="PROMPT")],
+    text: Annotated[
+        str | None, typer.Argument(help="What you would give to `generate`.", metavar="PROMPT")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="A name that `hibari models` lists.", metavar="NAME")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    lines: Annotated[
+        bool,
+        typer.Option(
+            "--lines", help="Read prompts from the standard input, a JSON string a line; answer each."
+        ),
+    ] = False,
 ) -> None:
     """Say which words of a prompt the model knows, and offer a fuller wording.
 
@@ -32,8 +41,16 @@ def prompt(
     """
     settings = Settings.from_environment()
     spec = catalog.spec(model or settings.model)
-    wish = GenerationRequest.resolve(spec, text, seed=0).prompt  # what `generate` refuses is refused here
-    told = _explain(spec, wish, settings)
+    if lines == (text is not None):
+        raise InvalidRequest(
+            "give one PROMPT, or --lines with the prompts on the standard input", field="prompt"
+        )
+    if text is None:
+        for line in sys.stdin:
+            typer.echo(json.dumps(_told(spec, json.loads(line), settings).to_dict()))
+            sys.stdout.flush()
+        return
+    told = _told(spec, text, settings)
     if as_json:
         typer.echo(json.dumps(told.to_dict(), ensure_ascii=False))
         return
@@ -41,7 +58,8 @@ def prompt(
         typer.echo(line)
 
 
-def _explain(spec: ModelSpec, wish: str, settings: Settings) -> PromptHelp:
+def _told(spec: ModelSpec, text: str, settings: Settings) -> PromptHelp:
+    wish = GenerationRequest.resolve(spec, text, seed=0).prompt  # what `generate` refuses is refused here
     if spec.weights is None:
         raise InvalidRequest(f"{spec.name} draws the prompt's letters; any word will do", field="model")
     try:

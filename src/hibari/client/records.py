@@ -18,11 +18,16 @@ Picture = Path | bytes | str
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A card of a storyboard: from `at_s` seconds on the video shows `prompt`, or at that moment the picture."""
+    """A card of a storyboard: from `at_s` seconds on the video shows `prompt`, at that moment the picture, or from then
+    on the first `seconds` of another video (its id), all of it if they are None. `transition_s` is how long what was
+    before a prompt takes to become it."""
 
     at_s: float
     prompt: str = ""
     image: Picture | None = None
+    video: str | None = None
+    seconds: float | None = None
+    transition_s: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As the API takes it: a picture of this machine becomes a data: URL.
@@ -30,8 +35,10 @@ class Card:
         Raises:
             OSError: the picture cannot be read.
         """
+        if self.video is not None:
+            return {"at_s": self.at_s, "video": {"id": self.video}, "seconds": self.seconds}
         if self.image is None:
-            return {"at_s": self.at_s, "prompt": self.prompt}
+            return {"at_s": self.at_s, "prompt": self.prompt, "transition_s": self.transition_s}
         if isinstance(self.image, str):
             return {"at_s": self.at_s, "image_url": self.image}
         content = self.image if isinstance(self.image, bytes) else self.image.read_bytes()

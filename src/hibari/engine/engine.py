@@ -51,7 +51,7 @@ from hibari.engine.events import (
     StepDone,
 )
 from hibari.engine.loop import Run, advance, predicted_x0, prepare
-from hibari.engine.preview import preview_image
+from hibari.engine.preview import preview_image, shown_frames
 from hibari.engine.recipe import recipe_of
 from hibari.engine.start import Start
 from hibari.engine.state import GenerationState, initial_state, read_about
@@ -449,13 +449,17 @@ class Engine:
         assert run is not None
         made = run.steps_made - generation.began_step
         pace_s = (monotonic() - generation.began_s) / made
-        preview = None
+        preview, moments_s = None, ()
         if self._previews:
-            given = run.plan[run.state.stage].given
-            asked = [index for index, known in enumerate(given) if not known]
-            preview = preview_image(predicted_x0(run)[:, asked[len(asked) // 2]], model.rgb_from_latent)
+            stage = run.plan[run.state.stage]
+            asked = [index for index, known in enumerate(stage.given) if not known]
+            shown, moments_s = shown_frames(model.spec, generation.request, stage.start, asked)
+            x0_CFHW = predicted_x0(run)
+            preview = np.concatenate(
+                [preview_image(x0_CFHW[:, index], model.rgb_from_latent) for index in shown], axis=1
+            )
         left = run.total_steps - run.steps_made
-        return StepDone(generation.id, run.steps_made, run.total_steps, pace_s * left, preview)
+        return StepDone(generation.id, run.steps_made, run.total_steps, pace_s * left, preview, moments_s)
 
     def _decode(self, generation: _Generation, model: Model) -> list[Event]:
         """One chunk; after the last one the generation is finished."""

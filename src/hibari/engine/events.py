@@ -36,8 +36,9 @@ class StepDone:
         total: updates of the whole clip.
         seconds_left: until the last update, at the mean pace since it started, with all that runs beside it. Decoding
             comes on top.
-        preview: uint8 [h, w, 3], RGB: a frame in the middle of what is being made, as predicted now; None where the
-            engine was told not to make any.
+        preview: uint8 [h, w, 3], RGB: a frame in the middle of what is being made, as predicted now; of a storyboard a
+            frame of each card that is being made, side by side. None where the engine was told not to make any.
+        moments_s: of a storyboard, when each of those frames is shown.
     """
 
     id: str
@@ -45,6 +46,7 @@ class StepDone:
     total: int
     seconds_left: float
     preview: np.ndarray | None
+    moments_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

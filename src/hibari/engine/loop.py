@@ -188,7 +188,7 @@ def _stacked(parts: Sequence[Conditioning]) -> Conditioning:
 
 
 def card_weights(spec: ModelSpec, request: GenerationRequest) -> Tensor:
-    """[K, F]: how much each card counts in each latent frame. A card fades in around its own time, linearly over
+    """[K, F]: how much each card counts in each latent frame. A card fades in around its own time, linearly over its
     `transition_s`; a latent frame is judged by the middle of its pixel frames."""
     frames = spec.latent_frames(request.native_frames)
     if not request.cards:
@@ -197,8 +197,12 @@ def card_weights(spec: ModelSpec, request: GenerationRequest) -> Tensor:
     middle_s = (index * spec.time_factor - (spec.time_factor - 1) / 2).clamp(min=0) / spec.fps
     # in_KF: how far card k has come in. Each card counts from its own coming to that of the next.
     at_K = torch.tensor([card.at_s for card in request.cards])[:, None]
-    width = request.transition_s
-    in_KF = ((middle_s - at_K) / width + 0.5).clamp(0, 1) if width else (middle_s >= at_K).float()
+    widths = [
+        request.transition_s if card.transition_s is None else card.transition_s for card in request.cards
+    ]
+    width_K = torch.tensor(widths)[:, None]
+    fading_KF = ((middle_s - at_K) / width_K.clamp(min=1e-6) + 0.5).clamp(0, 1)
+    in_KF = torch.where(width_K > 0, fading_KF, (middle_s >= at_K).float())
     in_KF[0] = 1
     weight = in_KF.clone()
     for card in range(len(at_K) - 2, -1, -1):  # a later card covers the earlier ones

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isqrt
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from hibari.contracts import GenerationRequest, ModelSpec
 
 
 def preview_image(latent_CHW: Tensor, rgb_from_latent: Tensor) -> np.ndarray:
@@ -23,3 +26,28 @@ def preview_image(latent_CHW: Tensor, rgb_from_latent: Tensor) -> np.ndarray:
     rgb = rgb.view(height, width, 3, side, side).permute(0, 3, 1, 4, 2)
     rgb = rgb.reshape(height * side, width * side, 3).clamp(0, 1)
     return (rgb * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def shown_frames(
+    spec: ModelSpec, request: GenerationRequest, start: int, asked: Sequence[int]
+) -> tuple[list[int], tuple[float, ...]]:
+    """Which latent frames of a window a preview shows: the middle one of those that are being made; of a storyboard the
+    middle one of each card, with the moments (s) at which they are shown.
+
+    Args:
+        spec: of the model.
+        request: what is made.
+        start: the window's first latent frame.
+        asked: numbers within the window of those that are made and not given, at least one.
+    """
+    if len(request.cards) < 2:
+        return [asked[len(asked) // 2]], ()
+    moment_s = {index: max(0, start + index) * spec.time_factor / spec.fps for index in asked}
+    ends = [*(card.at_s for card in request.cards[1:]), float("inf")]
+    shown: list[int] = []
+    for card, end_s in zip(request.cards, ends, strict=True):
+        own = [index for index in asked if card.at_s <= moment_s[index] < end_s]
+        if own:
+            shown.append(own[len(own) // 2])
+    shown = shown or [asked[len(asked) // 2]]
+    return shown, tuple(moment_s[index] for index in shown)

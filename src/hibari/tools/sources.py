@@ -106,6 +106,16 @@ def read_clip(
     )
 
 
+def read_frames(spec: ModelSpec, source: Source, native: tuple[int, int], most: int) -> np.ndarray:
+    """uint8 [n, h, w, 3] at the model's rate and the native (width, height), cropped to its shape: the first frames
+    of a clip, `most` of them at most.
+
+    Raises:
+        InputError: it cannot be read, or has fewer than two frames.
+    """
+    return _native_frames(spec, source, native, most)[0]
+
+
 @torch.inference_mode()
 def encode(model: Model, frames: np.ndarray, generator: torch.Generator | None = None) -> Tensor:
     """Latent [C, F, H, W], float32 on the CPU, of uint8 frames [1 + time_factor * k, h, w, 3]."""
@@ -175,11 +185,14 @@ def _recipe_request(source: Source) -> GenerationRequest | None:
         return None
 
 
-def _native_frames(spec: ModelSpec, source: Source) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
-    """Frames at the model's rate and nearest size, (width, height) of the source, and that size."""
+def _native_frames(
+    spec: ModelSpec, source: Source, native: tuple[int, int] | None = None, most: int | None = None
+) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
+    """Frames at the model's rate and `native` size (None is the nearest), (width, height) of the source, and that size.
+    Of more than `most` frames only the first are read; None is all, up to the longest clip of the model."""
     rate = _rate(spec, source)
     frames: list[np.ndarray] = []
-    size = native = (0, 0)
+    size = (0, 0)
     longest = 1 + round(spec.max_seconds * spec.fps)
     for index, frame in enumerate(_pixels(source)):
         # Whole source frames, never mixed ones: those nearest to the model's own moments.
@@ -187,7 +200,9 @@ def _native_frames(spec: ModelSpec, source: Source) -> tuple[np.ndarray, tuple[i
             continue
         if not frames:
             size = frame.shape[1], frame.shape[0]
-            native = spec.native_size(*size)
+        native = native or spec.native_size(*size)
+        if most is not None and len(frames) >= most:
+            break
         if len(frames) == longest:
             raise InvalidRequest(
                 f"{_name(source)} is longer than {spec.max_seconds:g} s, the most {spec.name} makes; trim it first",
@@ -199,7 +214,8 @@ def _native_frames(spec: ModelSpec, source: Source) -> tuple[np.ndarray, tuple[i
         raise InputError(
             f"{_name(source)} is a single picture; a clip is wanted here (a picture goes to --image)"
         )
-    return np.stack(frames), size, native
+    assert native is not None
+    return np.stack(frames[:most]), size, native
 
 
 def _rate(spec: ModelSpec, source: Source) -> float:

@@ -36,6 +36,7 @@ from hibari.tools.sources import (
     encode,
     encode_inside,
     read_clip,
+    read_frames,
     read_picture,
     still_inside,
 )
@@ -52,11 +53,16 @@ CURVES: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoryCard:
-    """A card of a storyboard: from `at_s` seconds on the clip shows the prompt, or at that moment the picture."""
+    """A card of a storyboard: from `at_s` seconds on the clip shows the prompt, at that moment the picture, or from
+    then on the first `seconds` of another clip, all of it if they are None. `transition_s` is how long what was before
+    a prompt takes to become it; None is the request's."""
 
     at_s: float
     prompt: str = ""
     image: Source | None = None
+    clip: Source | None = None
+    seconds: float | None = None
+    transition_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,43 +152,55 @@ def plan_job(model: Model, wish: Wish) -> Job:
     return _from_pictures(model, wish)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shown:
+    """A picture, or the first `most` frames of a clip, that is put somewhere into a clip."""
+
+    source: Source
+    most: int = 1
+
+
 def _from_pictures(model: Model, wish: Wish) -> Job:
-    """A prompt or a storyboard, with pictures or without."""
+    """A prompt or a storyboard, with pictures and clips or without."""
     spec = model.spec
-    stills = [card for card in wish.cards if card.image is not None]
-    cards = [Card(card.at_s, card.prompt) for card in wish.cards if card.image is None]
+    given_cards = [card for card in wish.cards if card.image is not None or card.clip is not None]
+    cards = [
+        Card(card.at_s, card.prompt, card.transition_s) for card in wish.cards if card not in given_cards
+    ]
     if cards and wish.prompt.strip() and cards[0].at_s > 0:
         cards.insert(0, Card(0.0, wish.prompt))
     prompt = "" if cards else wish.prompt
     request = GenerationRequest.resolve(spec, prompt, cards=cards, **wish.options)
     frames = latent_shape(spec, request)[1]
-    pictures: dict[int, Source] = {}
-    for card in stills:
-        assert card.image is not None
+    pictures: dict[int, _Shown] = {}
+    for card in given_cards:
         if not 0 <= card.at_s <= request.seconds:
             raise InvalidRequest(
                 f"a card is at {card.at_s:g} s; the clip has 0 to {request.seconds:g} s", field="cards"
             )
         place = min(frames - 1, -(-round(card.at_s * spec.fps) // spec.time_factor))
-        pictures[place] = card.image
+        if card.image is not None:
+            pictures[place] = _Shown(card.image)
+        elif card.clip is not None:
+            most = request.native_frames if card.seconds is None else max(2, round(card.seconds * spec.fps))
+            pictures[place] = _Shown(card.clip, most)
     if wish.last_image is not None:
-        pictures[frames - 1] = wish.last_image
+        pictures[frames - 1] = _Shown(wish.last_image)
     if wish.image is not None:
-        pictures[0] = wish.image
+        pictures[0] = _Shown(wish.image)
     if not pictures:
         return Job(request)
-    if frames == len(pictures):
-        raise InvalidRequest(
-            f"{len(pictures)} pictures fill the whole clip of {request.seconds:g} s; make it longer",
-            field="seconds",
-        )
-    given = tuple(place in pictures for place in range(frames))
     generator, small, first = _generator(spec, request.seed), first_shape(spec, request), None
     if small and generator:
-        latent, noise = _placed(model, pictures, small, generator, draws=True)
+        latent, given, noise = _placed(model, pictures, small, generator, draws=True)
         assert noise is not None
         first = Start(latent, given).mixed_with(noise, 1.0)
-    latent, noise = _placed(model, pictures, latent_shape(spec, request), generator, draws=spec.noise_first)
+    shape = latent_shape(spec, request)
+    latent, given, noise = _placed(model, pictures, shape, generator, draws=spec.noise_first)
+    if all(given):
+        raise InvalidRequest(
+            f"what is given fills the whole clip of {request.seconds:g} s; make it longer", field="seconds"
+        )
     if noise is not None and spec.noise_moves:
         noise = noise.roll(sum(given), dims=1)
     start = Start(
@@ -202,26 +220,44 @@ def _generator(spec: ModelSpec, seed: int) -> torch.Generator | None:
 
 def _placed(
     model: Model,
-    pictures: Mapping[int, Source],
+    pictures: Mapping[int, _Shown],
     shape: tuple[int, int, int, int],
     generator: torch.Generator | None,
     *,
     draws: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """The latent of a shape that has the pictures at their places, and 0 elsewhere; and the clip's noise, if it is
-    to be drawn here: before or after what the encoder draws, as the model has it."""
+) -> tuple[Tensor, tuple[bool, ...], Tensor | None]:
+    """The latent of a shape that has the pictures and clips at their places, and 0 elsewhere; which of its frames are
+    given; and the clip's noise, if it is to be drawn here: before or after what the encoder draws, as the model has
+    it."""
     spec = model.spec
     native = shape[3] * spec.space_factor, shape[2] * spec.space_factor
     noise = draw(shape, spec.noise, generator) if generator and draws and spec.noise_first else None
     latent = torch.zeros(shape)
-    for place, source in sorted(pictures.items()):
-        picture = read_picture(source, native)
-        latent[:, place : place + 1] = (
-            encode(model, picture, generator) if place == 0 else still_inside(model, picture[0])
+    given = [False] * shape[1]
+    for place, shown in sorted(pictures.items()):
+        one = shown.most == 1
+        frames = (
+            read_picture(shown.source, native) if one else read_frames(spec, shown.source, native, shown.most)
         )
+        part = _given_part(model, frames, generator, begins=place == 0)[:, : shape[1] - place]
+        end = place + part.shape[1]
+        latent[:, place:end], given[place:end] = part, [True] * part.shape[1]
     if generator and draws and noise is None:
         noise = draw(shape, spec.noise, generator)
-    return latent, noise
+    return latent, tuple(given), noise
+
+
+def _given_part(
+    model: Model, frames: np.ndarray, generator: torch.Generator | None, *, begins: bool
+) -> Tensor:
+    """Latent [C, n, H, W] of given frames; only whole latent frames, so that nothing that is shown is a repetition. One
+    picture inside stands still for a latent frame."""
+    factor = model.spec.time_factor
+    if begins:
+        return encode(model, frames[: 1 + (len(frames) - 1) // factor * factor], generator)
+    if len(frames) < factor:
+        return still_inside(model, frames[0])
+    return encode_inside(model, frames[: len(frames) // factor * factor])
 
 
 def _extend(model: Model, wish: Wish) -> Job:

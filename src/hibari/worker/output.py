@@ -10,7 +10,6 @@ from threading import Event, Thread
 from typing import Any
 
 import numpy as np
-
 from torch import Tensor
 
 from hibari import media, tools

@@ -40,7 +40,14 @@ def wish_of(assignment: Assignment, storage: Storage, folder: Path) -> Wish:
         image=None if assignment.image is None else local(assignment.image),
         last_image=None if assignment.last_image is None else local(assignment.last_image),
         cards=[
-            StoryCard(card.at_s, card.prompt, None if card.image is None else local(card.image))
+            StoryCard(
+                card.at_s,
+                card.prompt,
+                None if card.image is None else local(card.image),
+                None if card.clip is None else local(card.clip),
+                card.seconds,
+                card.transition_s,
+            )
             for card in assignment.cards
         ],
         strength=assignment.strength,

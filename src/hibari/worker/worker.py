@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from hibari import engine, media, tools
-from hibari.assignment import VIDEO, Assignment
+from hibari.assignment import VIDEO, Assignment, preview_name
 from hibari.contracts import (
     ClaimLost,
     ClipStream,
@@ -285,7 +285,9 @@ class Worker:
         preview = None
         if event.preview is not None and now - held.shown_s >= PREVIEW_EVERY_S:
             held.shown_s = now
-            preview = self._put(held, PREVIEWS, event.step, "preview.webp", _webp(event.preview))
+            preview = self._put(
+                held, PREVIEWS, event.step, preview_name(event.moments_s), _webp(event.preview)
+            )
         checkpoint = self._store_checkpoint(held, event.step) if self._is_due(held) else None
         self._heart.beat(held, step=event.step, steps=event.total, preview=preview, checkpoint=checkpoint)
         if preview is not None:
