@@ -204,6 +204,7 @@ def test_a_storyboard_is_arranged_taken_back_and_made(page: Page, server: Server
     timeline.get_by_role("button").last.click()
     page.get_by_label("What happens in card 3").fill("a cat swims")
     page.get_by_role("button", name="Make it").click()
+    page.get_by_role("link", name="Open the video").click()
     page.wait_for_url("**/videos/video_*")
     made = httpx2.get(f"{server.url}/videos/{page.url.rsplit('/', 1)[1]}", timeout=30).json()
     assert [(one["at_s"], one["prompt"]) for one in made["hibari"]["recipe"]["cards"]] == [

@@ -20,6 +20,7 @@ export function Timeline() {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const { id } = card;
     const step = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
+    if (step || /^([[\]sd]|Delete|Backspace)$/i.test(event.key)) board.selected.value = id;
     if (step && event.shiftKey) board.stretch(id, card.seconds + step * board.STEP_S);
     else if (step) board.move(id, board.placeOf(id) + step);
     else if (event.key === "[") board.widen(id, gap - board.STEP_S);

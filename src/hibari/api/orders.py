@@ -233,6 +233,8 @@ def trimmed(parts: Parts, asker: Asker, clip: Given, first: int, last: int) -> C
         },
         steps=1,
         pace=f"trim:{clip.width}x{clip.height}x{kept}",
+        prompt=job.request["shown"]["prompt"],
+        kind=assignment.kind,
         keep_s=parts.settings.keep_s,
         sources=(job.id,),
         expected_bytes=expected_bytes,
