@@ -266,7 +266,7 @@ def test_cards_outside_the_clip_are_refused(picture: np.ndarray) -> None:
         make(cards=[StoryCard(0, "a cat"), StoryCard(9, "a dog")], seconds=4)
     with pytest.raises(InvalidRequest, match="a card is at 9 s; the clip has 0 to 4 s"):
         make("a cat", cards=[StoryCard(9, image=picture)], seconds=4)
-    with pytest.raises(InvalidRequest, match="1 pictures fill the whole clip"):
+    with pytest.raises(InvalidRequest, match="what is given fills the whole clip"):
         make("a cat", image=picture, seconds=0)
 
 

@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from queue import Empty, Queue
 from threading import Lock, Thread, Timer
 from typing import IO, Any, Literal
@@ -123,6 +124,12 @@ class Readers:
                 reader = self._readers[model] = _Reader([*self._command, "--model", model])
         return reader.ask(prompt)
 
+    def close(self) -> None:
+        """End them all."""
+        with self._lock:
+            for reader in self._readers.values():
+                reader.close()
+
     def knows_nothing_of(self, model: str) -> bool:
         """Whether no answer is to be expected."""
         return model in self._unknown
@@ -140,7 +147,9 @@ class _Reader:
         self._lock = Lock()
         self._waiting = 0  # questions that were given up on, whose answers still come
         self.has_answered = False
-        Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
+        pipes = self._process.stdout, self._process.stdin
+        self._thread = Thread(target=self._read, args=pipes, daemon=True)
+        self._thread.start()
         self._idle = self._timer()
 
     @property
@@ -168,11 +177,20 @@ class _Reader:
         finally:
             self._lock.release()
 
-    def _read(self, stdout: IO[bytes]) -> None:
-        for line in stdout:
-            self.has_answered = True
-            self._answers.put(json.loads(line))
+    def close(self) -> None:
+        """End it, and wait for that."""
+        self._idle.cancel()
+        self._process.kill()
+        self._thread.join()
+
+    def _read(self, stdout: IO[bytes], stdin: IO[bytes]) -> None:
+        with stdout:
+            for line in stdout:
+                self.has_answered = True
+                self._answers.put(json.loads(line))
         self._process.wait()
+        with suppress(OSError):  # what was still to be said to it
+            stdin.close()
         logger.info("the reader of prompts has ended with %d", self._process.returncode)
 
     def _timer(self) -> Timer:

@@ -82,6 +82,7 @@ def serve(
         except (KeyboardInterrupt, stop.Terminated):
             pass  # the server has stopped in peace, and only repeats the signal that told it to
         finally:
+            app.state.readers.close()
             deliverer.stop()
             for supervisor in supervisors:
                 supervisor.stop()

@@ -163,17 +163,16 @@ class _Shown:
 def _from_pictures(model: Model, wish: Wish) -> Job:
     """A prompt or a storyboard, with pictures and clips or without."""
     spec = model.spec
-    given_cards = [card for card in wish.cards if card.image is not None or card.clip is not None]
-    cards = [
-        Card(card.at_s, card.prompt, card.transition_s) for card in wish.cards if card not in given_cards
-    ]
+    showing = [card for card in wish.cards if card.image is not None or card.clip is not None]
+    cards = [Card(card.at_s, card.prompt, card.transition_s) for card in wish.cards if card not in showing]
     if cards and wish.prompt.strip() and cards[0].at_s > 0:
         cards.insert(0, Card(0.0, wish.prompt))
     prompt = "" if cards else wish.prompt
     request = GenerationRequest.resolve(spec, prompt, cards=cards, **wish.options)
-    frames = latent_shape(spec, request)[1]
+    shape = latent_shape(spec, request)
+    frames = shape[1]
     pictures: dict[int, _Shown] = {}
-    for card in given_cards:
+    for card in showing:
         if not 0 <= card.at_s <= request.seconds:
             raise InvalidRequest(
                 f"a card is at {card.at_s:g} s; the clip has 0 to {request.seconds:g} s", field="cards"
@@ -195,7 +194,6 @@ def _from_pictures(model: Model, wish: Wish) -> Job:
         latent, given, noise = _placed(model, pictures, small, generator, draws=True)
         assert noise is not None
         first = Start(latent, given).mixed_with(noise, 1.0)
-    shape = latent_shape(spec, request)
     latent, given, noise = _placed(model, pictures, shape, generator, draws=spec.noise_first)
     if all(given):
         raise InvalidRequest(
@@ -235,10 +233,10 @@ def _placed(
     latent = torch.zeros(shape)
     given = [False] * shape[1]
     for place, shown in sorted(pictures.items()):
-        one = shown.most == 1
-        frames = (
-            read_picture(shown.source, native) if one else read_frames(spec, shown.source, native, shown.most)
-        )
+        if shown.most == 1:
+            frames = read_picture(shown.source, native)
+        else:
+            frames = read_frames(spec, shown.source, native, shown.most)
         part = _given_part(model, frames, generator, begins=place == 0)[:, : shape[1] - place]
         end = place + part.shape[1]
         latent[:, place:end], given[place:end] = part, [True] * part.shape[1]
@@ -250,8 +248,8 @@ def _placed(
 def _given_part(
     model: Model, frames: np.ndarray, generator: torch.Generator | None, *, begins: bool
 ) -> Tensor:
-    """Latent [C, n, H, W] of given frames; only whole latent frames, so that nothing that is shown is a repetition. One
-    picture inside stands still for a latent frame."""
+    """Latent [C, n, H, W] of given frames; only whole latent frames, so that none is a repetition. One picture inside
+    stands still for a latent frame."""
     factor = model.spec.time_factor
     if begins:
         return encode(model, frames[: 1 + (len(frames) - 1) // factor * factor], generator)
