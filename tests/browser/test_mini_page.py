@@ -24,13 +24,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_a_prompt_is_read_as_it_is_written_and_a_storyboard_grows_of_it(page: Page, server: Server) -> None:
     page.goto(server.origin)
+    prompt = page.get_by_label("What happens in the video?")
+    expect(prompt).to_be_focused()
     page.keyboard.type("a crimson hound jumps by the ocean")
     words = page.get_by_role("list", name="What the model makes of it")
     expect(words).to_contain_text("hound")
     expect(words.locator("li.known").filter(has_text="jumps")).to_contain_text("known")
     expect(words.locator("li.close").filter(has_text="crimson")).to_contain_text("read as red")
     page.locator(".suggestion").click()
-    prompt = page.get_by_label("What happens in the video?")
     expect(prompt).to_be_focused()
     expect(prompt).not_to_have_value("a crimson hound jumps by the ocean")
     expect(words.locator("li.close")).to_have_count(0)  # all in the model's own words
