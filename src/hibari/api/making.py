@@ -344,23 +344,16 @@ async def remix(video_id: str, making: Maker) -> Video:
 
 
 @router.post("/{video_id}/trim", openapi_extra=described(asked.Trim))
-async def trim(
-    video_id: str,
-    request: Request,
-    response: Response,
-    parts: Given,
-    identity: Writer,
-    idempotency_key: IdempotencyKey = None,
-) -> Video:
+async def trim(video_id: str, making: Maker) -> Video:
     """Cut a video to the frames from `first_frame` to `last_frame`: a new video, without a model. They are encoded
     once more."""
 
     def make(asking: Asking) -> Sequence[Created]:
         wish = asking.body.parse(asked.Trim)
-        given = orders.given_video(parts, identity, video_id)
-        return [orders.trimmed(parts, asking.asker, given, wish.first_frame, wish.last_frame)]
+        given = orders.given_video(asking.parts, asking.identity, video_id)
+        return [orders.trimmed(asking.parts, asking.asker, given, wish.first_frame, wish.last_frame)]
 
-    return await _made(request, response, parts, identity, idempotency_key, make)
+    return await making.video(make)
 
 
 @router.post("/{video_id}/again")

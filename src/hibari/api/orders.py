@@ -230,6 +230,7 @@ def trimmed(parts: Parts, asker: Asker, clip: Given, first: int, last: int) -> C
         request={
             "assignment": assignment.to_json(),
             "shown": {**job.request["shown"], "seconds": f"{round(kept / fps, 3):g}"},
+            "expected_bytes": expected_bytes,
         },
         steps=1,
         pace=f"trim:{clip.width}x{clip.height}x{kept}",

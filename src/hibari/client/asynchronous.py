@@ -17,7 +17,7 @@ from hibari.client.calls import Answer, Call
 from hibari.client.errors import Unavailable, failed
 from hibari.client.following import SILENCE_S, Following, FollowingAll
 from hibari.client.partial import Partial
-from hibari.client.records import Health, Progress, Variant, Video
+from hibari.client.records import Format, Health, Progress, Video
 
 Told = ParamSpec("Told")
 
@@ -158,7 +158,7 @@ class AsyncClient(Base):
             raise failed(finished)
         return finished
 
-    async def download(self, video: Video | str, path: Path | str, *, variant: Variant = "video") -> Path:
+    async def download(self, video: Video | str, path: Path | str, *, variant: Format = "video") -> Path:
         """Write a finished video (MP4), its thumbnail (WebP) or its sheet of moments (JPEG) to a file. It is there
         whole or not at all; one of that name is replaced.
 

@@ -17,6 +17,7 @@ from hibari.client.records import (
     Card,
     Character,
     Forecast,
+    Format,
     Json,
     Link,
     Model,
@@ -245,7 +246,7 @@ def all_events() -> Call[None]:
     return Call("GET", "/events", nothing)
 
 
-def content(video: Video | str, variant: Variant) -> Call[None]:
+def content(video: Video | str, variant: Format) -> Call[None]:
     """GET /videos/{id}/content, a stream."""
     return Call("GET", f"{_path(video)}/content", nothing, {"variant": variant})
 

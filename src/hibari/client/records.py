@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 Json = Mapping[str, Any]
 Status = Literal["queued", "in_progress", "completed", "failed"]
-Variant = Literal["video", "thumbnail", "spritesheet", "gif", "webp"]
+Variant = Literal["video", "thumbnail", "spritesheet"]
+Format = Literal[Variant, "gif", "webp"]
+"""What a video can be fetched as."""
 
 Picture = Path | bytes | str
 """A picture: a file of this machine, its bytes, or a URL that the server fetches (`https:`, `http:`, `data:`)."""

@@ -13,13 +13,18 @@ import numpy as np
 from torch import Tensor
 
 from hibari import media, tools
-from hibari.assignment import LATENT, SPRITESHEET, THUMBNAIL, VIDEO
-from hibari.contracts import ClipStream
+from hibari.assignment import LATENT, SPRITESHEET, THUMBNAIL, VIDEO, Assignment
+from hibari.contracts import ClipStream, InputError, ModelSpec, Recipe
 from hibari.media import stills
 from hibari.media.storage import Storage
+from hibari.tools import Job as Plan
 
 CHUNKS_AHEAD = 4
 LOOK_EVERY_S = 0.1
+
+
+MakeClip = Callable[[Iterator[np.ndarray]], ClipStream]
+"""From frames, uint8 [height_px, width_px, 3], to a clip."""
 
 
 class Aborted(Exception):
@@ -31,7 +36,7 @@ class Output:
 
     def __init__(
         self,
-        clip: Callable[[Iterator[np.ndarray]], ClipStream],
+        clip: MakeClip,
         storage: Storage,
         *,
         latent_CFHW: Tensor | None,
@@ -136,6 +141,33 @@ class Output:
             "native_size": f"{request.native_width}x{request.native_height}",
             "postprocess": list(clip.recipe.postprocess),
         }
+
+
+def decoded(plan: Plan, spec: ModelSpec, recipe: Recipe) -> MakeClip:
+    """What the engine decodes, as it was asked for."""
+    request = plan.request
+    size = request.native_width, request.native_height
+
+    def clip(frames: Iterator[np.ndarray]) -> ClipStream:
+        return tools.finished(plan, ClipStream(frames, *size, spec.fps, request.native_frames, recipe))
+
+    return clip
+
+
+def trimmed(assignment: Assignment, storage: Storage, folder: Path) -> MakeClip:
+    """A part of a stored video, whatever frames come.
+
+    Raises:
+        InputError: it is no longer there.
+    """
+    assert assignment.kept is not None
+    first, last = assignment.kept
+    source = folder / VIDEO
+    try:
+        storage.copy_to(assignment.clips[0].key, source)
+    except InputError as error:
+        raise InputError("what this video starts from has been deleted") from error
+    return lambda _: media.trimmed(media.read_clip(source), first, last)
 
 
 class _Glance:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -18,14 +18,12 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from hibari import engine, media, tools
-from hibari.assignment import VIDEO, Assignment, preview_name
+from hibari import engine, tools
+from hibari.assignment import Assignment, preview_name
 from hibari.contracts import (
     ClaimLost,
-    ClipStream,
     DatabaseError,
     HibariError,
-    InputError,
     OutputError,
     QuotaReached,
     WeightsError,
@@ -40,7 +38,7 @@ from hibari.worker.failures import failure_of
 from hibari.worker.heart import Heart
 from hibari.worker.held import CHECKPOINTS, CLIP, PREVIEWS, SOURCES, Held, tidy
 from hibari.worker.housekeeping import Housekeeping
-from hibari.worker.output import Aborted, Output
+from hibari.worker.output import Aborted, MakeClip, Output, decoded, trimmed
 from hibari.worker.scratch import Scratch
 from hibari.worker.wishes import wish_of
 
@@ -193,15 +191,9 @@ class Worker:
 
     def _trim(self, held: Held, assignment: Assignment) -> None:
         """No work of the engine's: from file to file. The worker does not wait for it."""
-        assert assignment.kept is not None
-        first, last = assignment.kept
-        source = held.folder / SOURCES / VIDEO
-        try:
-            self._storage.copy_to(assignment.clips[0].key, source)
-        except InputError as error:
-            raise InputError("what this video starts from has been deleted") from error
+        clip = trimmed(assignment, self._storage, held.folder / SOURCES)
         self._heart.beat(held, step=0, steps=1)
-        self._write(held, lambda _: media.trimmed(media.read_clip(source), first, last), None)
+        self._write(held, clip, None)
 
     def _model(self, name: str) -> Model:
         model = self._loaded.get(name)
@@ -325,20 +317,11 @@ class Worker:
     def _begin_output(self, held: Held, event: engine.Sampled) -> None:
         assert held.plan is not None
         assert held.model is not None
-        plan, fps = held.plan, held.model.spec.fps
-        request = plan.request
-
-        def clip(frames: Iterator[np.ndarray]) -> ClipStream:
-            size = request.native_width, request.native_height
-            native = ClipStream(frames, *size, fps, request.native_frames, event.recipe)
-            return tools.finished(plan, native)
-
+        clip = decoded(held.plan, held.model.spec, event.recipe)
         # Where frames are cut out, the latent does not stand for the clip.
-        self._write(held, clip, None if plan.cut else event.latent_CFHW)
+        self._write(held, clip, None if held.plan.cut else event.latent_CFHW)
 
-    def _write(
-        self, held: Held, clip: Callable[[Iterator[np.ndarray]], ClipStream], latent_CFHW: Tensor | None
-    ) -> None:
+    def _write(self, held: Held, clip: MakeClip, latent_CFHW: Tensor | None) -> None:
         held.output = Output(
             clip,
             self._storage,
