@@ -103,7 +103,7 @@ class Assignment:
         try:
             pictures = {name: _source(values[name]) for name in ("image", "last_image")}
             cards = tuple(
-                StoredCard(**{**card, "image": _source(card["image"]), "clip": _source(card.get("clip"))})
+                StoredCard(**dict(card, image=_source(card["image"]), clip=_source(card.get("clip"))))
                 for card in values["cards"]
             )
             clips = tuple(Source(**clip) for clip in values["clips"])

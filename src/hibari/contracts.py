@@ -529,7 +529,8 @@ class Recipe:
         try:
             request = GenerationRequest.from_dict(values["request"])
             done = tuple(values["postprocess"])
-            return cls(**{**values, "request": request, "postprocess": done})
+            fields: dict[str, Any] = {**values, "request": request, "postprocess": done}
+            return cls(**fields)
         except (KeyError, TypeError) as error:
             raise InputError(f"this is no recipe: {error}") from error
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import FilePayload, Page, expect
 from studio import Watched, make, wait_until_over
 
 from server_process import Server, until
@@ -33,7 +33,7 @@ def fill_in(page: Page, server: Server) -> str:
     page.get_by_label("What happens in card 1").fill("a cat sleeps")
     page.get_by_role("button", name="Add a card").click()
     page.get_by_label("What happens in card 2").fill("a teal wall")
-    file = {"name": "wall.png", "mimeType": "image/png", "buffer": picture()}
+    file: FilePayload = {"name": "wall.png", "mimeType": "image/png", "buffer": picture()}
     page.locator('.editor input[type="file"]').set_input_files(file)
     expect(page.locator(".editor .attached img")).to_be_visible()
     page.get_by_role("button", name="Add a card").click()
@@ -156,7 +156,7 @@ def test_what_cannot_be_made_is_said_and_nothing_is_lost(watched: Watched, serve
     page.get_by_role("button", name="Make it").click()
     expect(page.get_by_role("alert").last).to_contain_text("The first card must say what happens")
     page.get_by_label("What happens in card 1").fill("a cat")
-    file = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}
+    file: FilePayload = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}
     page.locator('.editor input[type="file"]').set_input_files(file)
     expect(page.get_by_role("alert").first).to_contain_text("notes.txt is no picture")
     page.get_by_label("Seconds").fill("45")

@@ -50,7 +50,7 @@ def work(parts: Parts, job_id: str) -> Job:
             if job.is_final:
                 return job
             thread.join(0.01)
-        raise AssertionError(job)
+        raise AssertionError(parts.jobs.get(job_id))
     finally:
         worker.stop()
         thread.join(20)
@@ -153,7 +153,7 @@ def test_conversions_wait_for_each_other_and_not_without_end(
     video = ask(client, prompt="a cat", seconds="1")
     assert work(parts, video).state is State.COMPLETED
     monkeypatch.setattr(converted, "WAIT_S", 0.01)
-    with converted._turn:  # pyright: ignore[reportPrivateUsage]
+    with converted._turn:
         answer = client.get(f"/v1/videos/{video}/content?variant=gif")
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "busy")
     assert answer.headers["retry-after"] == "10"

@@ -77,7 +77,7 @@ def test_its_memory_is_given_back_when_nobody_asks(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(prompts, "IDLE_S", 0.3)
     with readers() as some:
         until(lambda: said(some.ask("mini", "a")) == "A")
-        reader = some._readers["mini"]  # pyright: ignore[reportPrivateUsage]
+        reader = some._readers["mini"]
         until(lambda: reader.is_over)
         monkeypatch.setattr(prompts, "IDLE_S", 300)
         until(lambda: said(some.ask("mini", "b")) == "B")

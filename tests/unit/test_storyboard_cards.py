@@ -83,7 +83,8 @@ def test_a_clip_is_where_it_was_put(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidRequest, match="fills the whole clip"):
         tools.plan_job(
-            model, tools.Wish("a", cards=[tools.StoryCard(0, clip=path)], options={"seconds": 0.625, "seed": 1})
+            model,
+            tools.Wish("a", cards=[tools.StoryCard(0, clip=path)], options={"seconds": 0.625, "seed": 1}),
         )
 
 
