@@ -14,7 +14,7 @@ export interface Filters {
 }
 
 export const NOWHERE = "-";
-export const KINDS = ["prompt", "picture", "storyboard", "remix", "edit", "extend", "extend_back", "loop", "connect", "blend"];
+export const KINDS = ["prompt", "picture", "storyboard", "remix", "edit", "extend", "extend_back", "loop", "connect", "blend", "trim"];
 export const noFilters: Filters = { search: "", status: "", kind: "", model: "", folder: "", favourite: false };
 
 export const filters = signal<Filters>(noFilters);

@@ -42,7 +42,7 @@ function Planned() {
   return (
     <figure>
       <div class="screen">
-        {share < 1 && before !== undefined && <Face placed={before} opacity={1} />}
+        {share < 1 && before !== undefined && <Face placed={before} opacity={1 - share} />}
         <Face placed={one} opacity={share} />
       </div>
       <figcaption class="hint">

@@ -5,7 +5,7 @@ import { api } from "./api";
 import * as board from "./board";
 import { CardEditor } from "./cardeditor";
 import { ChoicesForm, choices, fieldsOf, modelOf } from "./choices";
-import { Problem, reason } from "./parts";
+import { Problem, aspectOf, reason } from "./parts";
 import { Stage } from "./stage";
 import { made, watched } from "./state";
 import { words } from "./strings";
@@ -58,6 +58,7 @@ export function StoryboardPage() {
   return (
     <form
       class="storyboard"
+      style={{ "--aspect": String(aspectOf(String(fieldsOf(choices.value)["size"]))) }}
       onSubmit={(event) => {
         event.preventDefault();
         void submit();

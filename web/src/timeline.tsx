@@ -54,7 +54,7 @@ export function Timeline() {
   };
   return (
     <div class="reel">
-      <div class="length" style={{ minWidth: `${Math.max(total * 1.6, placed.length * 5.5)}rem` }}>
+      <div class="length" style={{ minWidth: `${Math.max(total * 2.2, placed.length * 5.5)}rem` }}>
         <ol class="timeline" ref={row} aria-label={t.storyboard.timeline}>
           {placed.map((one, index) => {
             const { card, gap, begin, end } = one;
