@@ -29,13 +29,13 @@ MAX_WAITING = 4
 WAIT_S = 30.0
 CHUNK_BYTES = 2**18
 
-Kind = Literal["gif", "webp"]
+Format = Literal["gif", "webp"]
 
 _places = BoundedSemaphore(1 + MAX_WAITING)
 _turn = Lock()
 
 
-def send_converted(request: Request, parts: Parts, job: Job, kind: Kind, tags: list[str]) -> Response:
+def send_converted(request: Request, parts: Parts, job: Job, kind: Format, tags: list[str]) -> Response:
     """The video of a completed job as another kind of file; `tags` are those of If-None-Match.
 
     Raises:
@@ -90,7 +90,7 @@ def _own_turn() -> Generator[None]:
         _places.release()
 
 
-def _convert(parts: Parts, job: Job, key: str, kind: Kind) -> tuple[BinaryIO, int]:
+def _convert(parts: Parts, job: Job, key: str, kind: Format) -> tuple[BinaryIO, int]:
     """An open file that has no name any more, so that nothing is left of it whatever happens; and its size."""
     folder = Path(tempfile.mkdtemp(prefix="hibari-convert-"))
     try:

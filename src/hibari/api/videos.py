@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from hibari.api.converted import Kind, send_converted
+from hibari.api.converted import Format, send_converted
 from hibari.api.errors import Refused
 from hibari.api.keys import Given, Reader, Writer
 from hibari.api.orders import finished
@@ -136,7 +136,7 @@ def content(
     request: Request,
     parts: Given,
     identity: Reader,
-    variant: Variant | Kind = "video",
+    variant: Variant | Format = "video",
 ) -> Response:
     """The finished file: the video (MP4), a thumbnail (WebP) or a sheet of 24 moments (JPEG), of which parts can be
     asked for with `Range`; or the video as `gif` or `webp`, converted now, with at most 480 px and 15 frames a
