@@ -182,6 +182,14 @@ def test_a_remix_keeps_noise_and_settings_and_changes_the_prompt(tmp_path: Path)
         make("a dog", remix=clip, variations=2)
 
 
+@pytest.mark.parametrize("fps", [8, 24])
+def test_a_changed_clip_is_as_long_as_what_was_shown(fps: int) -> None:
+    """A second is 8 frames, of which the latent, made of whole latent frames, has 9."""
+    clip = make("a cat", seconds=1, fps=fps)
+    assert clip.latent_CFHW.shape[1] == 3
+    assert len(make("a dog", remix=clip, fps=fps).frames) == len(clip.frames) == fps
+
+
 def test_a_storyboard_shows_each_card_at_its_time(model: Model) -> None:
     cards = [StoryCard(0, "a cat"), StoryCard(2, "a dog")]
     clip = make(cards=cards, seconds=4, transition_s=0)

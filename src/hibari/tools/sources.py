@@ -33,7 +33,7 @@ class Given:
     Attributes:
         latent_CFHW: float32; its first latent frame is a single picture.
         first: uint8 [h, w, 3], the first frame at native size.
-        frames: pixel frames of the clip.
+        frames: pixel frames of the clip at the model's rate, as it was shown.
         padding: how often its last frame is repeated in the latent, which holds whole latent frames only.
         recipe_request: how it was made, where it carries a recipe of ours.
         size: (width, height) in px of what was given.
@@ -97,7 +97,8 @@ def read_clip(
     return Given(
         latent_CFHW=latent,
         first=frames[0],
-        frames=1 + spec.time_factor * (latent.shape[1] - 1) - padding,
+        # A kept latent may reach further than what was shown of it.
+        frames=min(len(frames), 1 + spec.time_factor * (latent.shape[1] - 1) - padding),
         padding=padding,
         recipe_request=request,
         size=size,

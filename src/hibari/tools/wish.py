@@ -387,7 +387,8 @@ def _joined(model: Model, wish: Wish, tool: str, clip: Given, parts: Sequence[_P
             end = _decoded_frames(spec, len(given))
             cut |= {*range(first, first + part.repeats_before), *range(end - part.repeats_after, end)}
     decoded = _decoded_frames(spec, len(given))
-    request = _resolved(spec, _prompt(wish, clip), clip, decoded - len(cut), wish.options)
+    shown = decoded - len(cut)
+    request = _resolved(spec, _prompt(wish, clip), clip, shown, shown, wish.options)
     return Job(
         replace(request, native_frames=decoded),
         Start(torch.cat(latents, 1), tuple(given)),
@@ -408,18 +409,19 @@ def _changed(
     decoded = _decoded_frames(model.spec, latent.shape[1])
     latent = torch.cat([latent[:, :1]] * model.spec.lead_frames + [latent], 1)
     frames = latent.shape[1]
-    request = _resolved(model.spec, prompt, clip, min(clip.frames, decoded), options)
+    request = _resolved(model.spec, prompt, clip, min(clip.frames, decoded), decoded, options)
     start = Start(latent, (False,) * frames, (True,) * frames)
     return Job(replace(request, native_frames=decoded), start, extra={"tool": tool})
 
 
 def _resolved(
-    spec: ModelSpec, prompt: str, clip: Given, shown: int, options: Mapping[str, Any]
+    spec: ModelSpec, prompt: str, clip: Given, shown: int, there: int, options: Mapping[str, Any]
 ) -> GenerationRequest:
-    """A request whose finished clip shows `shown` native frames, in the size of the clip that was given."""
+    """A request whose finished clip is as long as `shown` native frames, of which `there` are made, in the size of the
+    clip that was given."""
     values = {name: value for name, value in options.items() if value is not None}
     fps = values.get("fps") or spec.fps
-    frames = 1 + (shown - 1) * fps // spec.fps
+    frames = min(round(shown * fps / spec.fps), 1 + (there - 1) * fps // spec.fps)
     size = values.pop("size", None) or _own_size(clip)
     request = GenerationRequest.resolve(spec, prompt, **{**values, "size": size, "seconds": frames / fps})
     native_width, native_height = clip.native
