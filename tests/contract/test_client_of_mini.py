@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
@@ -84,7 +84,10 @@ def test_a_remix_and_an_extension(client: OpenAI, one: Video, tmp_path: Path) ->
     remixed = client.videos.remix(one.id, prompt="a robot in a techno club", extra_body=FEW)
     assert remixed.remixed_from_video_id == one.id
     extended = client.videos.extend(
-        prompt="it goes on", seconds="1", video=LEFT_OUT, extra_body={**FEW, "video": {"id": one.id}}
+        prompt="it goes on",
+        seconds=cast("Any", "1"),
+        video=LEFT_OUT,
+        extra_body={**FEW, "video": {"id": one.id}},
     )
     assert extended.seconds == "2"
     before = frames_of(client, one, tmp_path)

@@ -108,5 +108,5 @@ def as_published(source: Source, tensors: Mapping[str, Tensor]) -> dict[str, Ten
 
 def write_single(path: Path, version: str, tensors: Mapping[str, Tensor]) -> None:
     """A single file of LTX-Video, of tensors under their published names."""
-    config = {name: value for name, value in VERSIONS[version].items()}
+    config = dict(VERSIONS[version])
     save_file(dict(tensors), path, metadata={"config": json.dumps(config)})

@@ -11,10 +11,11 @@ import sys
 import traceback
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
+from torch.distributed import FileStore  # pyright: ignore[reportPrivateImportUsage]
 
 from hibari import catalog
 from hibari.models.parallel import Tokens
@@ -41,7 +42,7 @@ SIZES = {"ltx_video": (3, 5, 1), "cogvideox": (5, 4, 4), "mochi": (3, 6, 8)}
 def work(rank: int, folder: Path) -> None:
     dist.init_process_group(
         "gloo",
-        store=dist.FileStore(str(folder / "meeting"), 4),
+        store=FileStore(str(folder / "meeting"), 4),
         rank=rank,
         world_size=4,
         timeout=timedelta(minutes=5),
@@ -49,12 +50,12 @@ def work(rank: int, folder: Path) -> None:
     pairs = [dist.new_group([0, 1]), dist.new_group([2, 3])]
     for family, size in SIZES.items():
         model: Any = catalog.load(str(folder / family), device=CPU)
-        assert isinstance(model, SplitsTokens)
+        assert isinstance(cast("object", model), SplitsTokens)
         given = inputs(model, family, *size)
         alone = model.velocity(*given)
         assert alone.std() > 0.01
         for group in (pairs[rank // 2], dist.group.WORLD):
-            model.split(Tokens(group))
+            model.split(Tokens(cast("dist.ProcessGroup", group)))
             together = model.velocity(*given)
             torch.testing.assert_close(together, alone, atol=2e-5, rtol=1e-5, msg=f"{family} differs")
             model.split(Tokens())

@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -260,7 +260,9 @@ def test_what_a_preset_cannot_do_is_refused(model: Any, monkeypatch: pytest.Monk
     clip = np.random.default_rng(0).integers(0, 256, (FRAMES, 64, 128, 3), np.uint8)
     for tool in ("extend", "edit"):
         options = {"seed": 7, "preset": "twice"}
-        job = tools.plan_job(model, tools.Wish("a balloon", **{tool: clip}, options=options))
+        job = tools.plan_job(
+            model, tools.Wish("a balloon", options=options, **cast("dict[str, Any]", {tool: clip}))
+        )
         with pytest.raises(InvalidRequest, match="makes a clip twice"):
             made(model, job.request, job.start)
     monkeypatch.setattr(model, "_upsampler", None)

@@ -60,7 +60,7 @@ class FakeHub:
             def do_GET(self) -> None:
                 outer.answer(self)
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

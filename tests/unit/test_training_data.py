@@ -228,7 +228,10 @@ def test_fields_are_what_the_components_show(folder: Path) -> None:
 
     with torch.no_grad():
         here, there = fields(clip), fields(clip.roll(4, -1))
-        here, there = here[..., :4], there[..., :4]  # the last components are what blocks leave out, and do not move
+        here, there = (
+            here[..., :4],
+            there[..., :4],
+        )  # the last components are what blocks leave out, and do not move
         moved, stayed = (there[:, :, :, 1:] - here[:, :, :, :-1]).norm(), (there - here).norm()
     assert moved < 0.5 * stayed
 

@@ -313,7 +313,9 @@ def test_a_disk_that_fills_up_fails_one_job_and_leaves_no_file(
 
 
 def test_a_video_that_outgrows_the_quota_is_not_kept(parts: Parts, client: TestClient) -> None:
-    video = ask(client, size="64x64", seconds="1")  # its latent alone is more than a video's few pixels are taken for
+    video = ask(
+        client, size="64x64", seconds="1"
+    )  # its latent alone is more than a video's few pixels are taken for
     expected = parts.stored.used_bytes("acct_local")
     limits = {"max_running": None, "max_queued": None, "max_stored_bytes": expected}
     parts.accounts.set_limits("acct_local", **limits)

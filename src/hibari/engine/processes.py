@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import FileStore, ProcessGroup  # pyright: ignore[reportPrivateImportUsage]
 
 from hibari.contracts import InvalidRequest, ProcessLost
 from hibari.models.parallel import Tokens
@@ -139,13 +140,16 @@ class _Member:
             torch.cuda.set_device(self.device)
         dist.init_process_group(
             "nccl" if place.device == "cuda" else "gloo",
-            store=dist.FileStore(place.store, place.processes),
+            store=FileStore(place.store, place.processes),
             rank=rank,
             world_size=place.processes,
             timeout=WAIT,
         )
         groups = [
-            dist.new_group([row * self._each + k for k in range(self._each)], timeout=WAIT)
+            cast(
+                "ProcessGroup",
+                dist.new_group([row * self._each + k for k in range(self._each)], timeout=WAIT),
+            )
             for row in range(place.rows)
         ]
         self._tokens = Tokens(groups[rank // self._each]) if self._each > 1 else Tokens()

@@ -101,7 +101,7 @@ def learn_pace(connection: Connection, row: Row[Any], now: float) -> None:
         connection.execute(update(paces).where(paces.c.name == row.pace).values(step_s=mixed))
 
 
-def _position(owner: str, owners: Sequence[Row[Any]]) -> int:
+def _position(owner: str, owners: Sequence[Row[*tuple[Any, ...]]]) -> int:
     """Jobs likely to begin before this one of `owner`: all of higher priority, the owner's own earlier ones, and as
     owners take turns, of each other owner as many as of this one."""
     own_earlier = next((each.earlier for each in owners if each.owner == owner), 0)

@@ -58,7 +58,8 @@ class Tokens:
             list(mine_3BNSE[..., shared:, :].split(share, 2)),
             [(3, batch, share, n, width) for n in self._counts],
         )
-        joint_BNSE = F.scaled_dot_product_attention(*torch.cat([common, *parts], 3))
+        query_BNSE, key_BNSE, value_BNSE = torch.cat([common, *parts], 3)
+        joint_BNSE = F.scaled_dot_product_attention(query_BNSE, key_BNSE, value_BNSE)
         text, *tokens = joint_BNSE.split([shared, *self._counts], 2)
         here = shared + self._counts[self._rank]
         back = self._exchange(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class JointAttention:
         query, key = attn.norm_q(query), attn.norm_k(key)
         if image_rotary_emb is not None:
             for x in (query, key):
-                x[:, :, words:] = apply_rotary_emb(x[:, :, words:], image_rotary_emb)
+                x[:, :, words:] = apply_rotary_emb(x[:, :, words:], cast("Any", image_rotary_emb))
         mixed = self._tokens.attend(query, key, value, shared=words)
         out = attn.to_out[0](mixed.transpose(1, 2).flatten(2))
         return out[:, words:], out[:, :words]

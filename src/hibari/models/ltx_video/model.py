@@ -51,7 +51,7 @@ class LtxVideo(Published):
             "LTXVideoTransformer3DModel",
             device=device,
             dtype=self.dtype,
-            fill=lambda network: self.plain or attention.install(network, self._tokens),
+            fill=self._make_ready,
             quantise=spec.quantised,
         )
         self._tokens = Tokens()
@@ -105,6 +105,11 @@ class LtxVideo(Published):
                 f"steps is {request.steps}; this model's noise levels need at least 2", field="steps"
             )
         return stages
+
+    def _make_ready(self, network: Any) -> None:
+        """Our attention."""
+        if not self.plain:
+            attention.install(network, self._tokens)
 
     @property
     def heads(self) -> int:

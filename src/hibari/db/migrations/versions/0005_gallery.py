@@ -74,7 +74,8 @@ def upgrade() -> None:
 
 def _found_by(request: dict[str, Any]) -> dict[str, str]:
     """As `jobs.gallery.folded` and `assignment.Assignment.kind` had it when this was written."""
-    prompt = (request.get("shown") or {}).get("prompt") or ""
+    shown: dict[str, Any] = request.get("shown") or {}
+    prompt = shown.get("prompt") or ""
     asked: dict[str, Any] = request.get("assignment") or {}
     kind = asked.get("tool") or (
         "storyboard" if asked.get("cards") else "picture" if asked.get("image") else "prompt"
