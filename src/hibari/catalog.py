@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
@@ -260,6 +261,21 @@ def header(path: Path) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise WeightsError(f"{path} cannot be read as safetensors: its header is no object")
     return cast("dict[str, Any]", said)
+
+
+def weights_file(name: str) -> Path | None:
+    """Where the weights of a model of the table must lie; None for one that has none. Imports nothing of its family.
+
+    Raises:
+        UnknownModel: as `spec`.
+    """
+    entry = _entry(name)
+    if entry.spec.weights is None:
+        return None
+    family = find_spec(entry.loader.split(":")[0].rpartition(".")[0])
+    assert family is not None
+    assert family.origin is not None
+    return Path(family.origin).parent / "weights" / entry.spec.weights
 
 
 def _entry(name: str) -> Entry:

@@ -13,6 +13,7 @@ from PIL import Image
 from hibari import media
 from hibari.accounts import Accounts
 from hibari.api import Parts, create_app
+from hibari.audit import AuditLog
 from hibari.contracts import ClipStream, GenerationRequest, Recipe
 from hibari.db import Database
 from hibari.db.schema import metadata
@@ -41,6 +42,7 @@ def parts_for(settings: ServerSettings, policy: Policy | None = None) -> Parts:
         storage=Storage(settings.data_dir / "files"),
         stored=StoredFiles(database, policy=policy),
         webhooks=Webhooks(database, private_urls=settings.private_urls),
+        audit=AuditLog(database),
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 from api_server import client_for, finish_next, parts_for, settings_for
@@ -20,7 +21,7 @@ from fastapi.testclient import TestClient
 from hibari.accounts import ROLE_SCOPES, Role
 from hibari.api import Parts, create_app
 
-Needs = Literal["nobody", "anybody", "videos:read", "videos:write", "admin"]
+Needs = Literal["nobody", "anybody", "videos:read", "videos:write", "admin", "admin or review"]
 READ, WRITE = "videos:read", "videos:write"
 VIDEO, VIDEOS = {"video": {"id": "{video_id}"}}, {"videos": [{"id": "{video_id}"}, {"id": "{video_id}"}]}
 
@@ -37,10 +38,16 @@ class Door:
     succeeds: tuple[int, ...] = (200,)
     query: str = field(default="", kw_only=True)
     account: bool = field(default=True, kw_only=True)  # whether what it shows or does is an account's
+    hidden: bool = field(default=False, kw_only=True)  # not there for whoever may not
 
     @property
     def names_something(self) -> bool:
         return "_id}" in self.path + json.dumps(self.body) + self.query
+
+
+def admins(method: str, path: str, needs: Needs = "admin", body: dict[str, Any] | None = None) -> Door:
+    """A route of an administrator's, who may do it to anybody."""
+    return Door(method, f"/v1/admin/{path}", needs, body, account=False, hidden=True)
 
 
 DOORS = [
@@ -93,6 +100,29 @@ DOORS = [
     Door("GET", "/v1/webhook_endpoints/{endpoint_id}/deliveries", READ),
     Door("GET", "/v1/webhook_endpoints/{endpoint_id}/deliveries/{event_id}", READ),
     Door("POST", "/v1/webhook_endpoints/{endpoint_id}/deliveries/{event_id}/replay", WRITE),
+    Door("GET", "/v1/account", READ),
+    Door("GET", "/v1/account/keys", READ),
+    Door("POST", "/v1/account/keys", WRITE, {"name": "phone"}),
+    Door("DELETE", "/v1/account/keys/{key_id}", WRITE),
+    admins("GET", "accounts"),
+    admins("POST", "accounts", "admin", {"name": "{new}"}),
+    admins("GET", "accounts/{account_id}"),
+    admins("POST", "accounts/{account_id}", "admin", {"max_queued": 3}),
+    admins("DELETE", "accounts/{account_id}"),
+    admins("POST", "accounts/{account_id}/pause"),
+    admins("POST", "accounts/{account_id}/resume"),
+    admins("GET", "accounts/{account_id}/keys"),
+    admins("POST", "accounts/{account_id}/keys", "admin", {"name": "phone"}),
+    admins("DELETE", "accounts/{account_id}/keys/{key_id}"),
+    admins("GET", "queue", "admin or review"),
+    admins("POST", "queue/pause"),
+    admins("POST", "queue/resume"),
+    admins("GET", "videos", "admin or review"),
+    admins("POST", "videos/{video_id}", "admin", {"priority": 2}),
+    admins("POST", "videos/{video_id}/cancel"),
+    admins("GET", "models", "admin or review"),
+    admins("GET", "storage"),
+    admins("GET", "audit"),
     Door("GET", "/metrics", "admin", account=False),
     Door("GET", "/healthz", "nobody"),
     Door("GET", "/readyz", "nobody"),
@@ -138,11 +168,22 @@ class World:
             "event_id": sent.event_id,
             "name": "testcard",
             "key": self.key,
+            **self.people(),
         }
+
+    def people(self) -> dict[str, str]:
+        """Another account, and a key: of hers, for her own routes."""
+        key = self.parts.accounts.create_key(self.owner, "spare", scopes=["videos:write"])
+        bob = self.parts.accounts.create(f"bob {uuid4()}")
+        return {"account_id": bob.id, "key_id": key.key.id}
 
     def ask(self, door: Door, things: dict[str, str], authorization: str | None) -> Any:
         things = {**things, "new_name": secrets.token_hex(4)}
         path, sent = f"{door.path}?{door.query}" if door.query else door.path, json.dumps(door.body)
+        if "accounts/{account_id}/keys/{key_id}" in path:  # the key's own account
+            things = {**things, "account_id": self.owner}
+        if "{new}" in sent:
+            things = {**things, "new": f"new {uuid4()}"}
         for name, value in things.items():
             path, sent = path.replace(f"{{{name}}}", value), sent.replace(f"{{{name}}}", value)
         headers = {} if authorization is None else {"Authorization": authorization}
@@ -215,8 +256,11 @@ def test_every_door_for_every_asker(world: World, door: Door) -> None:
             once = door.method == "DELETE" and door.names_something
             mine = world.things() if once else things
             answer = world.ask(door, mine, f"Bearer {key.secret}")
-            if door.needs in ("nobody", "anybody") or door.needs in key.key.scopes:
+            if door.needs in ("nobody", "anybody") or key.key.scopes & set(door.needs.split(" or ")):
                 assert answer.status_code in door.succeeds, f"{who}: {answer.status_code} {answer.text}"
+            elif door.hidden:
+                refused(answer, 404, "not_found", who)
+                assert things["account_id"] not in answer.text
             else:
                 refused(answer, 403, "insufficient_scope", who)
 

@@ -104,7 +104,7 @@ def test_a_new_secret_ends_all_links_at_once(
     video = made(parts, owner)
     url = owner.get(f"/v1/videos/{video}/link").json()["url"]
     assert stranger.get(url).status_code == 200
-    parts.accounts.forget_server_secret(LINKS_SECRET)
+    parts.accounts.end_links()
     assert code_of(stranger.get(url)) == (403, "invalid_link")
     assert stranger.get(owner.get(f"/v1/videos/{video}/link").json()["url"]).status_code == 200
 

@@ -11,10 +11,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from hibari.accounts.records import LOCAL, ROLE_SCOPES, Account, Identity, Key, NewKey, Role
+from hibari.accounts.records import LINKS_SECRET, LOCAL, ROLE_SCOPES, Account, Identity, Key, NewKey, Role
+from hibari.audit import Action, Actor, Target, note
 from hibari.contracts import Conflict, InvalidRequest, KeyRefused, NotFound
 from hibari.db import Database, insert_if_absent
 from hibari.db.schema import accounts, keys, server_secrets
+from hibari.webhooks import forget_endpoints
 
 SECRET_BYTES = 32
 PREFIX_CHARS = 11  # of the secret, "hb_" included: 48 of its 256 bits
@@ -24,7 +26,10 @@ _REFUSED = "the API key is not known here; check that it was copied in full"
 
 
 class Accounts:
-    """Make, find, check and revoke. Safe to share between threads."""
+    """Make, find, check and revoke. Safe to share between threads.
+
+    `by`, where a call takes it, is who does it: it is then in the audit log.
+    """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self._database = database
@@ -37,6 +42,7 @@ class Accounts:
         max_running: int | None = None,
         max_queued: int | None = None,
         max_stored_bytes: int | None = None,
+        by: Actor | None = None,
     ) -> Account:
         """A new account.
 
@@ -54,7 +60,10 @@ class Accounts:
         with self._database.write() as connection:
             if not insert_if_absent(connection, accounts, **values):
                 raise Conflict(f"there is an account {name!r} already")
-            return Account.from_row(_account(connection, values["id"]))
+            made = Account.from_row(_account(connection, values["id"]))
+            given = {name: limit for name, limit in limits.items() if limit is not None}
+            note(connection, by, made.created_at, Action.ACCOUNT_CREATED, _target(made), **given)
+            return made
 
     def local(self) -> Identity:
         """The one user of a server that asks for no key, made when it is first needed."""
@@ -78,7 +87,9 @@ class Accounts:
     def find(self, name: str) -> Account | None:
         """The account of that name, if there is one."""
         with self._database.read() as connection:
-            row = connection.execute(select(accounts).where(accounts.c.name == name)).one_or_none()
+            row = connection.execute(
+                select(accounts).where(accounts.c.name == name, accounts.c.deleted_at.is_(None))
+            ).one_or_none()
         return None if row is None else Account.from_row(row)
 
     def all(self) -> list[Account]:
@@ -86,7 +97,9 @@ class Accounts:
         with self._database.read() as connection:
             return [
                 Account.from_row(row)
-                for row in connection.execute(select(accounts).order_by(accounts.c.name))
+                for row in connection.execute(
+                    select(accounts).where(accounts.c.deleted_at.is_(None)).order_by(accounts.c.name)
+                )
             ]
 
     def set_limits(
@@ -96,6 +109,7 @@ class Accounts:
         max_running: int | None,
         max_queued: int | None,
         max_stored_bytes: int | None,
+        by: Actor | None = None,
     ) -> Account:
         """Replace an account's limits; None is the server's default. What runs or waits already goes on.
 
@@ -105,8 +119,62 @@ class Accounts:
         """
         limits = _limits(max_running, max_queued, max_stored_bytes)
         with self._database.write() as connection:
+            before = _account(connection, account_id, lock=True)
             connection.execute(update(accounts).where(accounts.c.id == account_id).values(**limits))
-            return Account.from_row(_account(connection, account_id))
+            changed = {name: limit for name, limit in limits.items() if limit != getattr(before, name)}
+            account = Account.from_row(_account(connection, account_id))
+            if changed:
+                note(connection, by, self._clock(), Action.ACCOUNT_LIMITS, _target(account), **changed)
+            return account
+
+    def set_role(self, account_id: str, role: Role, *, by: Actor | None = None) -> list[Key]:
+        """Give all keys of an account that are not revoked a role. One that had all scopes of its role has all of the
+        new one's; one that had fewer keeps of them what the new role may have.
+
+        Raises:
+            NotFound: there is no such account.
+            Conflict: it has no key that a role could be given to.
+        """
+        with self._database.write() as connection:
+            account = Account.from_row(_account(connection, account_id, lock=True))
+            rows = connection.execute(
+                select(keys).where(keys.c.account_id == account_id, keys.c.revoked_at.is_(None))
+            ).all()
+            if not rows:
+                raise Conflict(f"the account {account.name!r} has no key; make one with the role {role}")
+            for key in map(Key.from_row, rows):
+                possible = set(ROLE_SCOPES[role])
+                had_all = key.scopes == frozenset(ROLE_SCOPES[key.role])
+                scopes = possible if had_all else possible & key.scopes
+                connection.execute(
+                    update(keys).where(keys.c.id == key.id).values(role=role.value, scopes=sorted(scopes))
+                )
+            note(connection, by, self._clock(), Action.ACCOUNT_ROLE, _target(account), role=role.value)
+            return [Key.from_row(_key(connection, row.id)) for row in rows]
+
+    def delete(self, account_id: str, *, by: Actor | None = None) -> None:
+        """Delete an account: its keys open nothing from the next request on, its webhooks are forgotten and so is its
+        name, which can be given again. The sweeper removes its videos and files (`Upkeep`, `StoredFiles`).
+
+        Raises:
+            NotFound: there is no such account.
+            Conflict: it is the local account, which every server has.
+        """
+        if account_id == LOCAL:
+            raise Conflict("the local account is that of a server without keys, and stays")
+        now = self._clock()
+        with self._database.write() as connection:
+            account = Account.from_row(_account(connection, account_id, lock=True))
+            connection.execute(
+                update(accounts).where(accounts.c.id == account_id).values(deleted_at=now, name=account_id)
+            )
+            connection.execute(
+                update(keys)
+                .where(keys.c.account_id == account_id, keys.c.revoked_at.is_(None))
+                .values(revoked_at=now)
+            )
+            forget_endpoints(connection, account_id)
+            note(connection, by, now, Action.ACCOUNT_DELETED, _target(account))
 
     def create_key(
         self,
@@ -117,6 +185,7 @@ class Accounts:
         scopes: Collection[str] | None = None,
         expires_at: float | None = None,
         requests_per_minute: int | None = None,
+        by: Actor | None = None,
     ) -> NewKey:
         """A new key: `hb_` and 32 random bytes. Of the secret only its SHA-256 and its prefix are kept.
 
@@ -127,6 +196,7 @@ class Accounts:
             scopes: what it may do, at most what the role may; None is all of that.
             expires_at: Unix seconds; None is never.
             requests_per_minute: None is the server's default.
+            by: who makes it.
 
         Raises:
             InvalidRequest: a value is not possible; `field` names it.
@@ -161,9 +231,12 @@ class Accounts:
             "requests_per_minute": requests_per_minute,
         }
         with self._database.write() as connection:
-            _account(connection, account_id)
+            account = _account(connection, account_id, lock=True)
             connection.execute(insert(keys).values(**values))
-            return NewKey(Key.from_row(_key(connection, values["id"])), secret)
+            key = Key.from_row(_key(connection, values["id"]))
+            details = {"account": account.name, "role": role.value, "scopes": values["scopes"]}
+            note(connection, by, now, Action.KEY_CREATED, _key_target(key), **details)
+            return NewKey(key, secret)
 
     def authenticate(self, secret: str) -> Identity:
         """Whose key this is. Nothing is remembered: what was revoked a moment ago is refused.
@@ -183,10 +256,10 @@ class Accounts:
             if not matching:
                 raise KeyRefused(_REFUSED)
             key = Key.from_row(matching[0])
+            if key.revoked_at is not None:
+                raise KeyRefused(f"the API key {prefix}... was revoked; ask for a new one")
             account = Account.from_row(_account(connection, key.account_id))
         now = self._clock()
-        if key.revoked_at is not None:
-            raise KeyRefused(f"the API key {prefix}... was revoked; ask for a new one")
         if key.expires_at is not None and key.expires_at <= now:
             raise KeyRefused(f"the API key {prefix}... has expired; ask for a new one")
         if key.used_at is None or now - key.used_at >= USED_EVERY_S:
@@ -201,6 +274,15 @@ class Accounts:
             query = query.where(keys.c.account_id == account_id)
         with self._database.read() as connection:
             return [Key.from_row(row) for row in connection.execute(query)]
+
+    def get_key(self, key_id: str) -> Key:
+        """A key.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        with self._database.read() as connection:
+            return Key.from_row(_key(connection, key_id))
 
     def find_key(self, word: str) -> Key:
         """The key with that id or prefix, or the only one of that name that is not revoked.
@@ -221,7 +303,7 @@ class Accounts:
             raise Conflict(f"several keys are called {word!r}: {ids}; give the id")
         return found[0]
 
-    def revoke(self, key_id: str) -> Key:
+    def revoke(self, key_id: str, *, by: Actor | None = None) -> Key:
         """Close a key for good, from the next request on. Jobs that came by it go on; `Jobs.cancel_all` ends them.
         Revoking twice is no error.
 
@@ -229,12 +311,14 @@ class Accounts:
             NotFound: there is no such key.
         """
         with self._database.write() as connection:
-            connection.execute(
-                update(keys)
-                .where(keys.c.id == key_id, keys.c.revoked_at.is_(None))
-                .values(revoked_at=self._clock())
-            )
-            return Key.from_row(_key(connection, key_id))
+            now = self._clock()
+            revoked = connection.execute(
+                update(keys).where(keys.c.id == key_id, keys.c.revoked_at.is_(None)).values(revoked_at=now)
+            ).rowcount
+            key = Key.from_row(_key(connection, key_id))
+            if revoked:
+                note(connection, by, now, Action.KEY_REVOKED, _key_target(key))
+            return key
 
     def give_samples(self, account_id: str) -> bool:
         """Whether an account is still to get its samples. It is asked once: from now on it is not."""
@@ -256,11 +340,12 @@ class Accounts:
                 found = connection.execute(query).scalar_one()
         return bytes.fromhex(found)
 
-    def forget_server_secret(self, name: str) -> None:
-        """Another one is made when it is next needed: what was signed with this one holds no more, from now on and in
-        all processes."""
+    def end_links(self, *, by: Actor | None = None) -> None:
+        """Forget the secret with which links to files are signed. Another one is made when it is next needed: what was
+        signed with this one holds no more, from now on and in all processes."""
         with self._database.write() as connection:
-            connection.execute(delete(server_secrets).where(server_secrets.c.name == name))
+            connection.execute(delete(server_secrets).where(server_secrets.c.name == LINKS_SECRET))
+            note(connection, by, self._clock(), Action.SERVER_LINKS_ENDED, Target("server"))
 
     def has_keys(self) -> bool:
         """Whether any key was ever made: until then, a server on loopback has one user and asks for none."""
@@ -268,18 +353,36 @@ class Accounts:
             return connection.execute(select(keys.c.id).limit(1)).first() is not None
 
 
-def _account(connection: Connection, account_id: str) -> Row[Any]:
-    row = connection.execute(select(accounts).where(accounts.c.id == account_id)).one_or_none()
+def _account(connection: Connection, account_id: str, *, lock: bool = False) -> Row[Any]:
+    row = None
+    if _is_plain(account_id):
+        query = select(accounts).where(accounts.c.id == account_id, accounts.c.deleted_at.is_(None))
+        row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
-        raise NotFound(f"there is no account {account_id!r}")
+        raise NotFound(f"there is no account {account_id[:60]!r}")
     return row
 
 
 def _key(connection: Connection, key_id: str) -> Row[Any]:
-    row = connection.execute(select(keys).where(keys.c.id == key_id)).one_or_none()
+    row = None
+    if _is_plain(key_id):
+        row = connection.execute(select(keys).where(keys.c.id == key_id)).one_or_none()
     if row is None:
-        raise NotFound(f"there is no key {key_id!r}")
+        raise NotFound(f"there is no key {key_id[:60]!r}")
     return row
+
+
+def _is_plain(text: str) -> bool:
+    """Whether every database can be asked for it: PostgreSQL refuses some characters."""
+    return text.isascii() and text.isprintable()
+
+
+def _target(account: Account) -> Target:
+    return Target("account", account.id, account.name, account.id)
+
+
+def _key_target(key: Key) -> Target:
+    return Target("key", key.id, f"{key.name} ({key.prefix}...)", key.account_id)
 
 
 def _sha256(secret: str) -> str:

@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hibari import studio
 from hibari.api import (
+    account,
+    admin,
     asked,
     characters,
     errors,
@@ -23,6 +25,7 @@ from hibari.api import (
     links,
     making,
     models,
+    operations,
     prompts,
     samples,
     session,
@@ -82,6 +85,9 @@ def create_app(settings: ServerSettings, parts: Parts | None = None) -> FastAPI:
         prompts.router,
         session.router,
         webhooks.router,
+        account.router,
+        admin.router,
+        operations.router,
     ):
         app.include_router(router, prefix="/v1")
     app.include_router(health.router)

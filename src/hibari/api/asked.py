@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from hibari.accounts import Role
 from hibari.contracts import MAX_CARDS
 from hibari.jobs import MAX_AT_ONCE
 from hibari.webhooks import EVENT_TYPES, EventType
@@ -207,3 +208,49 @@ class EndpointTest(_Asked):
     """POST /webhook_endpoints/{id}/test."""
 
     event_type: EventType
+
+
+MAX_MOMENT = 2**53  # Unix seconds that JSON numbers hold exactly
+Limit = Annotated[int | None, Field(ge=0, le=2**31 - 1, description="null is the server's own.")]
+Bytes = Annotated[int | None, Field(ge=0, le=2**62, description="null is the server's own.")]
+
+
+class NewKey(_Asked):
+    """POST /account/keys."""
+
+    name: Name
+    scopes: list[str] | None = Field(
+        default=None, max_length=20, description="At most those of the key that asks; all of them by default."
+    )
+    expires_at: int | None = Field(default=None, ge=0, le=MAX_MOMENT, description="Unix seconds.")
+
+
+class NewKeyOf(NewKey):
+    """POST /admin/accounts/{id}/keys."""
+
+    role: Role = Role.MEMBER
+    requests_per_minute: int | None = Field(default=None, ge=1, le=2**31 - 1)
+
+
+class NewAccount(_Asked):
+    """POST /admin/accounts."""
+
+    name: Name
+    max_running: Limit = None
+    max_queued: Limit = None
+    max_stored_bytes: Bytes = None
+
+
+class ChangedAccount(_Asked):
+    """POST /admin/accounts/{id}: what is not given stays."""
+
+    role: Role | None = Field(default=None, description="Of all its keys.")
+    max_running: Limit = None
+    max_queued: Limit = None
+    max_stored_bytes: Bytes = None
+
+
+class ChangedVideo(_Asked):
+    """POST /admin/videos/{id}."""
+
+    priority: int = Field(ge=-1000, le=1000, description="Higher comes first, whoever waits.")

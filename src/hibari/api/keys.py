@@ -15,13 +15,14 @@ from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request
+from fastapi import Depends, HTTPException, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from hibari.accounts import Identity
 from hibari.api.errors import Refused
 from hibari.api.parts import Parts, parts_of
 from hibari.api.rates import Rates
+from hibari.audit import Actor
 
 COOKIE = "hibari_key"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -41,8 +42,9 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def allowed(scope: str | None) -> Callable[..., Identity]:
-    """A dependency that gives the identity of the one who asks, if it has the scope; None is any."""
+def allowed(*scopes: str, hidden: bool = False) -> Callable[..., Identity]:
+    """A dependency that gives the identity of the one who asks, if it has one of the scopes, where there are any. With
+    `hidden`, for others the route is not there."""
 
     def check(
         request: Request,
@@ -51,17 +53,28 @@ def allowed(scope: str | None) -> Callable[..., Identity]:
         cookie: Annotated[str | None, Depends(_cookie)],
     ) -> Identity:
         identity = _identity(request, parts, credentials, cookie)
-        if scope is not None and not identity.may(scope):
-            raise Refused(403, "insufficient_scope", f"this API key may not do this; it needs {scope}")
+        if scopes and not any(identity.may(scope) for scope in scopes):
+            if hidden:
+                raise HTTPException(404)
+            needed = " or ".join(scopes)
+            raise Refused(403, "insufficient_scope", f"this API key may not do this; it needs {needed}")
         return identity
 
     return check
 
 
-Anybody = Annotated[Identity, Depends(allowed(None))]
+Anybody = Annotated[Identity, Depends(allowed())]
 Reader = Annotated[Identity, Depends(allowed("videos:read"))]
 Writer = Annotated[Identity, Depends(allowed("videos:write"))]
+ADMINISTRATOR = Depends(allowed("admin", hidden=True))
+Administrator = Annotated[Identity, ADMINISTRATOR]
 Given = Annotated[Parts, Depends(parts_of)]
+
+
+def actor_of(identity: Identity) -> Actor:
+    """Who asks, for the audit log."""
+    prefix = None if identity.key is None else identity.key.prefix
+    return Actor("api", identity.account.name, identity.account.id, prefix)
 
 
 def limit_rate(request: Request, identity: Identity) -> None:

@@ -10,6 +10,7 @@ from fastapi import Request
 
 from hibari import catalog
 from hibari.accounts import Accounts
+from hibari.audit import AuditLog
 from hibari.contracts import ModelSpec, UnknownModel
 from hibari.db import Database
 from hibari.jobs import Gallery, Jobs, Policy, StoredFiles, Upkeep
@@ -33,6 +34,7 @@ class Parts:
     storage: Storage
     stored: StoredFiles
     webhooks: Webhooks
+    audit: AuditLog
 
     @classmethod
     def of(cls, settings: ServerSettings) -> Parts:
@@ -53,6 +55,7 @@ class Parts:
             storage=Storage(settings.storage),
             stored=StoredFiles(database, policy=policy),
             webhooks=Webhooks(database, private_urls=settings.private_urls),
+            audit=AuditLog(database),
         )
 
     def aliases(self) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from hibari.api import asked
 from hibari.api.body import Body, read_body
-from hibari.api.keys import Given, Reader, Writer, allowed
+from hibari.api.keys import Given, Reader, Writer, actor_of, allowed
 from hibari.api.making import described
 from hibari.contracts import InvalidRequest
 from hibari.webhooks import (
@@ -135,6 +135,7 @@ async def create(request: Request, parts: Given, identity: Writer) -> WebhookEnd
         wish.url,
         name=wish.name,
         event_types=wish.event_types,
+        by=actor_of(identity),
     )
     return _with_secret(made)
 
@@ -177,6 +178,7 @@ async def update(endpoint_id: str, request: Request, parts: Given, identity: Wri
         url=wish.url,
         event_types=wish.event_types,
         enabled=wish.enabled,
+        by=actor_of(identity),
     )
     return _endpoint(changed)
 
@@ -184,7 +186,7 @@ async def update(endpoint_id: str, request: Request, parts: Given, identity: Wri
 @router.delete("/webhook_endpoints/{endpoint_id}")
 def delete(endpoint_id: str, parts: Given, identity: Writer) -> DeletedWebhookEndpoint:
     """Forget an endpoint, with its log and all that waits for it."""
-    parts.webhooks.delete(identity.account.id, endpoint_id)
+    parts.webhooks.delete(identity.account.id, endpoint_id, by=actor_of(identity))
     return DeletedWebhookEndpoint(id=endpoint_id)
 
 
@@ -206,6 +208,7 @@ async def rotate_secret(
         identity.account.id,
         endpoint_id,
         keep_old=wish.keep_old_secret_active_for_24_hours,
+        by=actor_of(identity),
     )
     return _with_secret(made)
 
@@ -247,7 +250,8 @@ def delivery(endpoint_id: str, event_id: str, parts: Given, identity: Reader) ->
 @router.post("/webhook_endpoints/{endpoint_id}/deliveries/{event_id}/replay")
 def replay(endpoint_id: str, event_id: str, parts: Given, identity: Writer) -> WebhookDelivery:
     """Send an event again, with the same id, however its delivery ended."""
-    return _delivery(parts.webhooks.replay(identity.account.id, endpoint_id, event_id))
+    by = actor_of(identity)
+    return _delivery(parts.webhooks.replay(identity.account.id, endpoint_id, event_id, by=by))
 
 
 def _endpoint(endpoint: Endpoint) -> WebhookEndpoint:

@@ -14,8 +14,9 @@ from sqlalchemy import JSON, Connection, MetaData, Table, func, insert, select, 
 
 from hibari.contracts import Conflict, DatabaseError
 from hibari.db import Database
+from hibari.db.append_only import unprotected
 from hibari.db.migrate import revisions
-from hibari.db.schema import metadata
+from hibari.db.schema import audit_log, metadata
 
 BATCH_ROWS = 500
 
@@ -75,8 +76,9 @@ def is_empty(connection: Connection) -> bool:
 def replace_all(connection: Connection, lines: Iterator[tuple[str, Mapping[str, Any]]]) -> None:
     """Put rows in the place of all that are there, in the transaction of `connection`."""
     tables = {table.name: table for table in _tables(connection)}
-    for table in reversed(tables.values()):
-        connection.execute(table.delete())
+    with unprotected(connection, audit_log.name):
+        for table in reversed(tables.values()):
+            connection.execute(table.delete())
     batch: list[Mapping[str, Any]] = []
     into: Table | None = None
     for name, row in lines:

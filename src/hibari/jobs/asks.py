@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from hibari.audit import Action, Actor, Target, note
 from hibari.contracts import Conflict, InvalidRequest, LimitReached, NotFound
 from hibari.db import Database, insert_if_absent
 from hibari.db.schema import accounts, events, jobs, keys, paces, sources, switches
@@ -20,11 +21,13 @@ from hibari.jobs.estimates import estimate, forecast
 from hibari.jobs.gallery import Wanted, folded, ids_of
 from hibari.jobs.moves import PAUSED, add_event, cancel, found, is_id, locked
 from hibari.jobs.records import Created, Estimate, Event, Job, NewJob, Page
-from hibari.jobs.states import Happening, State
+from hibari.jobs.states import FINAL, Happening, State
 from hibari.jobs.stored import check_room
 from hibari.jobs.terms import Clock, Policy
+from hibari.jobs.usage import Usage, usage
 
 MAX_PAGE = 100
+MAX_PRIORITY = 1000
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -52,7 +55,10 @@ class PauseScope:
 
 
 class Jobs:
-    """Create jobs, look at them, and end them."""
+    """Create jobs, look at them, and end them.
+
+    `by`, where a call takes it, is who does it to somebody else's: it is then in the audit log.
+    """
 
     def __init__(self, database: Database, clock: Clock = time.time, policy: Policy | None = None) -> None:
         self._database = database
@@ -76,7 +82,9 @@ class Jobs:
             # The owner's row is kept until the end: creates of one owner come one after the other, so that limits hold,
             # a key makes one job, and numbers become visible in their order.
             account = connection.execute(
-                select(accounts).where(accounts.c.id == new.owner).with_for_update()
+                select(accounts)
+                .where(accounts.c.id == new.owner, accounts.c.deleted_at.is_(None))
+                .with_for_update()
             ).one_or_none()
             if account is None:
                 raise NotFound(f"there is no account {new.owner!r}")
@@ -252,7 +260,31 @@ class Jobs:
         with self._database.read() as connection:
             return {row.name: row.step_s for row in connection.execute(select(paces))}
 
-    def cancel(self, job_id: str, *, owner: str | None = None) -> Job:
+    def usage(self, owner: str | None = None) -> dict[str, Usage]:
+        """What an owner has, or every owner, by their ids; one that is not there has none."""
+        with self._database.read() as connection:
+            return usage(connection, self._policy, owner)
+
+    def set_priority(self, job_id: str, priority: int, *, by: Actor | None = None) -> Job:
+        """Give a job another priority; what has begun goes on.
+
+        Raises:
+            InvalidRequest: it is further from 0 than MAX_PRIORITY.
+            NotFound: there is no such job.
+        """
+        if abs(priority) > MAX_PRIORITY:
+            raise InvalidRequest(
+                f"priority is {priority}; must be {-MAX_PRIORITY} to {MAX_PRIORITY}", field="priority"
+            )
+        with self._database.write() as connection:
+            row = locked(connection, job_id)
+            connection.execute(update(jobs).where(jobs.c.number == row.number).values(priority=priority))
+            if priority != row.priority:
+                target = Target("video", row.id, account_id=row.owner)
+                note(connection, by, self._clock(), Action.VIDEO_PRIORITY, target, priority=priority)
+            return Job.from_row(found(connection, job_id))
+
+    def cancel(self, job_id: str, *, owner: str | None = None, by: Actor | None = None) -> Job:
         """Cancel a job: at once if it is queued; if it is running, its worker is told at the next heartbeat, and may
         still finish it before. A finished job stays as it is.
 
@@ -260,9 +292,9 @@ class Jobs:
             NotFound: there is none for the one who asks.
         """
         with self._database.write() as connection:
-            return self._cancel(connection, locked(connection, job_id, owner=owner))
+            return self._cancel(connection, locked(connection, job_id, owner=owner), by)
 
-    def cancel_all(self, scope: PauseScope) -> int:
+    def cancel_all(self, scope: PauseScope, *, by: Actor | None = None) -> int:
         """Cancel all unfinished jobs of a key, an owner or everybody, and say how many there were."""
         query = select(jobs).where(
             jobs.c.state.in_([State.QUEUED.value, State.RUNNING.value]), jobs.c.deleted_at.is_(None)
@@ -272,11 +304,14 @@ class Jobs:
         with self._database.write() as connection:
             rows = connection.execute(query.order_by(jobs.c.number).with_for_update()).all()
             for row in rows:
-                self._cancel(connection, row)
+                self._cancel(connection, row, by)
         return len(rows)
 
-    def _cancel(self, connection: Connection, row: Row[Any]) -> Job:
+    def _cancel(self, connection: Connection, row: Row[Any], by: Actor | None) -> Job:
         now = self._clock()
+        if State(row.state) not in FINAL:
+            target = Target("video", row.id, account_id=row.owner)
+            note(connection, by, now, Action.VIDEO_CANCELLED, target)
         if row.state == State.QUEUED.value:
             return cancel(connection, row, now)
         if row.state == State.RUNNING.value and row.cancel_requested_at is None:
@@ -317,22 +352,22 @@ class Jobs:
             raise NotFound(f"there is no video {names[0]!r}")
         return [row.id for row in rows]
 
-    def pause(self, scope: PauseScope) -> None:
+    def pause(self, scope: PauseScope, *, by: Actor | None = None) -> None:
         """Stop an owner, a key or everything: what is queued is left lying, what runs is told at its next heartbeat to
         give its job back with a checkpoint. New jobs can still be queued. Pausing twice is no error.
 
         Raises:
             NotFound: there is no such account or key.
         """
-        self._set_pause(scope, self._clock())
+        self._set_pause(scope, self._clock(), by)
 
-    def resume(self, scope: PauseScope) -> None:
+    def resume(self, scope: PauseScope, *, by: Actor | None = None) -> None:
         """Take back the pause of exactly this scope; jobs go on from their checkpoints. Another pause stays.
 
         Raises:
             NotFound: there is no such account or key.
         """
-        self._set_pause(scope, None)
+        self._set_pause(scope, None, by)
 
     def paused(self) -> float | None:
         """Since when everything is paused; None if it is not."""
@@ -341,20 +376,38 @@ class Jobs:
                 select(switches.c.since).where(switches.c.name == PAUSED)
             ).scalar_one_or_none()
 
-    def _set_pause(self, scope: PauseScope, since: float | None) -> None:
+    def _set_pause(self, scope: PauseScope, since: float | None, by: Actor | None) -> None:
         with self._database.write() as connection:
             if scope.kind == "everything":
                 if since is None:
-                    connection.execute(delete(switches).where(switches.c.name == PAUSED))
+                    off = delete(switches).where(switches.c.name == PAUSED)
+                    changed = bool(connection.execute(off).rowcount)
                 else:
-                    insert_if_absent(connection, switches, name=PAUSED, since=since)
-                return
-            table = accounts if scope.kind == "owner" else keys
-            done = connection.execute(
-                update(table).where(table.c.id == scope.id).values(paused_at=since)
-            ).rowcount
-        if not done:
-            raise NotFound(f"there is no {'account' if scope.kind == 'owner' else 'key'} {scope.id!r}")
+                    changed = insert_if_absent(connection, switches, name=PAUSED, since=since)
+                actions, target = (Action.SERVER_PAUSED, Action.SERVER_RESUMED), Target("server")
+            else:
+                row = _pausable(connection, scope)
+                table = accounts if scope.kind == "owner" else keys
+                connection.execute(update(table).where(table.c.id == row.id).values(paused_at=since))
+                changed = (since is None) != (row.paused_at is None)
+                if scope.kind == "owner":
+                    actions = Action.ACCOUNT_PAUSED, Action.ACCOUNT_RESUMED
+                    target = Target("account", row.id, row.name, row.id)
+                else:
+                    actions = Action.KEY_PAUSED, Action.KEY_RESUMED
+                    target = Target("key", row.id, f"{row.name} ({row.prefix}...)", row.account_id)
+            if changed:
+                note(connection, by, self._clock(), actions[since is None], target)
+
+
+def _pausable(connection: Connection, scope: PauseScope) -> Row[Any]:
+    """The locked row of the account or the key."""
+    query = select(accounts).where(accounts.c.deleted_at.is_(None)) if scope.kind == "owner" else select(keys)
+    table = accounts if scope.kind == "owner" else keys
+    row = connection.execute(query.where(table.c.id == scope.id).with_for_update()).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no {'account' if scope.kind == 'owner' else 'key'} {scope.id[:60]!r}")
+    return row
 
 
 def _events(connection: Connection, row: Row[Any], after: int, limit: int = 100) -> list[Event]:

@@ -106,6 +106,7 @@ class Claims:
                 jobs.c.not_before <= now,
                 or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > now),
                 *not_paused(),
+                accounts.c.deleted_at.is_(None),
                 or_(most.is_(None), count < most),
             )
             .order_by(jobs.c.priority.desc(), count, func.coalesce(accounts.c.served_at, 0.0), jobs.c.number)
@@ -241,6 +242,9 @@ class Claims:
                 what = "the video became larger than was expected, by"
                 check_room(connection, account, grown, self._policy, what=what)
             learn_pace(connection, row, now)
+            if made_s := _length_s(result):
+                counted = func.coalesce(accounts.c.made_s, 0.0) + made_s
+                connection.execute(update(accounts).where(accounts.c.id == row.owner).values(made_s=counted))
             return move(
                 connection,
                 row,
@@ -358,6 +362,11 @@ class Claims:
                 "it was given on, ended or deleted"
             )
         return row
+
+
+def _length_s(result: Mapping[str, Any]) -> float:
+    """Seconds of the clip; 0 where the worker does not say."""
+    return result["frames"] / result["fps"] if result.get("frames") and result.get("fps") else 0.0
 
 
 def _clean(text: str) -> str:

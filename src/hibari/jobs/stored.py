@@ -34,7 +34,9 @@ class StoredFiles:
         """
         with self._database.write() as connection:
             account = connection.execute(
-                select(accounts).where(accounts.c.id == owner).with_for_update()
+                select(accounts)
+                .where(accounts.c.id == owner, accounts.c.deleted_at.is_(None))
+                .with_for_update()
             ).one_or_none()
             if account is None:
                 raise NotFound(f"there is no account {owner!r}")
@@ -49,6 +51,17 @@ class StoredFiles:
         """Count a file no more, after it was removed. One that is not counted is no error."""
         with self._database.write() as connection:
             connection.execute(delete(stored_files).where(stored_files.c.key == key))
+
+    def ownerless(self, limit: int = 100) -> list[str]:
+        """Keys of files whose account was deleted. Remove them from the storage, then `forget` them."""
+        query = (
+            select(stored_files.c.key)
+            .join(accounts, accounts.c.id == stored_files.c.account_id)
+            .where(accounts.c.deleted_at.is_not(None))
+            .order_by(stored_files.c.key)
+        )
+        with self._database.read() as connection:
+            return list(connection.execute(query.limit(limit)).scalars())
 
     def used_bytes(self, owner: str) -> int:
         """What all files of an owner take, those of their jobs included."""

@@ -69,6 +69,21 @@ class Measures:
     failures: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Deleted jobs whose files a sweeper has still to remove.
+
+    Attributes:
+        jobs, size_bytes: how many, and what their files take.
+        oldest_s: how long the first of them has waited; 0 if there is none. Sweepers come every second, so that a
+            minute means that no worker runs.
+    """
+
+    jobs: int
+    size_bytes: int
+    oldest_s: float
+
+
 class Upkeep:
     """What somebody must do from time to time; each call may come from several processes at once."""
 
@@ -78,20 +93,37 @@ class Upkeep:
         self._policy = policy or Policy()
 
     def sweep(self) -> int:
-        """End what is overdue: leases that ran out, deadlines that passed, finished jobs whose time to be kept is over.
-        Workers do the first two as well, before each claim. To be called every second or so.
+        """End what is overdue: leases that ran out, deadlines that passed, finished jobs whose time to be kept is over,
+        and all jobs of accounts that were deleted. Workers do the first two as well, before each claim. To be called
+        every second or so.
 
         Returns:
             How many jobs it changed.
         """
         now = self._clock()
-        ended = end_overdue(self._database, now, self._policy)
+        ended = end_overdue(self._database, now, self._policy) + self._end_ownerless(now)
         expired = select(jobs.c.number).where(jobs.c.expires_at <= now, jobs.c.deleted_at.is_(None))
         with self._database.write() as connection:
             gone = connection.execute(
                 update(jobs).where(jobs.c.number.in_(expired.limit(SWEEP_AT_ONCE))).values(deleted_at=now)
             ).rowcount
         return ended + gone
+
+    def _end_ownerless(self, now: float) -> int:
+        with self._database.read() as connection:
+            gone = connection.execute(select(accounts.c.id).where(accounts.c.deleted_at.is_not(None)))
+            owners = list(gone.scalars())
+            query = select(jobs).where(jobs.c.owner.in_(owners), jobs.c.deleted_at.is_(None))
+            if not owners or connection.execute(query.limit(1)).first() is None:
+                return 0
+        query = query.order_by(jobs.c.number).limit(SWEEP_AT_ONCE)
+        with self._database.write() as connection:
+            rows = connection.execute(query.with_for_update(skip_locked=True)).all()
+            for row in rows:
+                if State(row.state) not in FINAL:
+                    cancel(connection, row, now)
+                connection.execute(update(jobs).where(jobs.c.number == row.number).values(deleted_at=now))
+        return len(rows)
 
     def to_purge(self, limit: int = 100) -> list[str]:
         """Ids of deleted and expired jobs that no worker can still be busy with. Remove their files from the storage,
@@ -111,6 +143,18 @@ class Upkeep:
                     .limit(limit)
                 ).scalars()
             )
+
+    def waiting(self) -> Waiting:
+        """What was deleted and is still there."""
+        with self._database.read() as connection:
+            count, size_bytes, oldest = connection.execute(
+                select(func.count(), func.sum(jobs.c.stored_bytes), func.min(jobs.c.deleted_at)).where(
+                    jobs.c.deleted_at.is_not(None)
+                )
+            ).one()
+        return Waiting(
+            count, int(size_bytes or 0), 0.0 if oldest is None else max(0.0, self._clock() - oldest)
+        )
 
     def purge(self, job_id: str) -> None:
         """Remove the last of a deleted job, its history included. One that is not deleted, or gone, is left alone."""
@@ -173,6 +217,21 @@ class Upkeep:
             most = self._policy.max_running if own is None else own
             total += count if most is None else min(count, most)
         return total
+
+    def models(self) -> dict[str, tuple[dict[State, int], int]]:
+        """By model: jobs in each state that there are, and how many workers are at work with it."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(jobs.c.model, jobs.c.state, func.count(), func.count(jobs.c.worker.distinct()))
+                .where(jobs.c.deleted_at.is_(None))
+                .group_by(jobs.c.model, jobs.c.state)
+            ).all()
+        found: dict[str, tuple[dict[State, int], int]] = {}
+        for model, state, count, workers in rows:
+            counts, at_work = found.get(model, ({}, 0))
+            counts[State(state)] = count
+            found[model] = counts, workers if state == State.RUNNING.value else at_work
+        return found
 
     def measures(self) -> Measures:
         """More numbers for the operator."""

@@ -7,7 +7,7 @@ with the same `webhook-id`. What is sent is signed as Standard Webhooks says (`s
 """
 
 from hibari.webhooks.deliver import Deliverer, send
-from hibari.webhooks.outbox import EVENT_TYPES, EventType, announce
+from hibari.webhooks.outbox import EVENT_TYPES, EventType, announce, forget_endpoints
 from hibari.webhooks.records import Attempt, Delivery, DeliveryState, Endpoint, NewSecret
 from hibari.webhooks.store import Webhooks
 
@@ -22,5 +22,6 @@ __all__ = [
     "NewSecret",
     "Webhooks",
     "announce",
+    "forget_endpoints",
     "send",
 ]

@@ -6,7 +6,7 @@ import json
 import secrets
 from typing import Literal, get_args
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from hibari.db.schema import webhook_deliveries, webhook_endpoints
 
@@ -51,6 +51,11 @@ def announce(
             for endpoint_id in wanted
         ],
     )
+
+
+def forget_endpoints(connection: Connection, account_id: str) -> None:
+    """Forget all endpoints of an account, with their logs, once this transaction commits."""
+    connection.execute(delete(webhook_endpoints).where(webhook_endpoints.c.account_id == account_id))
 
 
 def event_of(event_type: EventType, object_id: str, now: float) -> tuple[str, str]:

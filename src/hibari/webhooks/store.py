@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from hibari.audit import Action, Actor, Target, note
 from hibari.contracts import InvalidRequest, InvalidUrl, NotFound
 from hibari.db import Database
 from hibari.db.records import record
@@ -35,7 +36,10 @@ _ENDPOINT_ID = re.compile(r"webhook_[0-9a-f]{32}")
 
 
 class Webhooks:
-    """Register, look, and send again; and for the `Deliverer`: what is due, and what came of it."""
+    """Register, look, and send again; and for the `Deliverer`: what is due, and what came of it.
+
+    `by`, where a call takes it, is who does it: it is then in the audit log.
+    """
 
     def __init__(
         self, database: Database, clock: Callable[[], float] = time.time, *, private_urls: bool = False
@@ -48,7 +52,13 @@ class Webhooks:
     # ------------------------------------------------------------ endpoints
 
     def create(
-        self, account_id: str, url: str, *, name: str = "webhook", event_types: Iterable[str] = EVENT_TYPES
+        self,
+        account_id: str,
+        url: str,
+        *,
+        name: str = "webhook",
+        event_types: Iterable[str] = EVENT_TYPES,
+        by: Actor | None = None,
     ) -> NewSecret:
         """Register an endpoint. Its secret is stored as it is, because what is sent is signed with it.
 
@@ -80,7 +90,9 @@ class Webhooks:
             if count >= MAX_ENDPOINTS:
                 raise InvalidRequest(f"there are {count} webhook endpoints, the most; delete one first")
             connection.execute(insert(webhook_endpoints).values(**values))
-            return NewSecret(Endpoint.from_row(_endpoint(connection, account_id, values["id"])), secret)
+            endpoint = _endpoint(connection, account_id, values["id"])
+            note(connection, by, now, Action.WEBHOOK_CREATED, _target(endpoint))
+            return NewSecret(Endpoint.from_row(endpoint), secret)
 
     def all(self, account_id: str | None = None) -> list[Endpoint]:
         """The endpoints of an account, or of everybody, the newest first."""
@@ -108,6 +120,7 @@ class Webhooks:
         url: str | None = None,
         event_types: Iterable[str] | None = None,
         enabled: bool | None = None,
+        by: Actor | None = None,
     ) -> Endpoint:
         """Change what is given. What waits for an endpoint while it is disabled is sent once it is enabled again.
 
@@ -131,9 +144,13 @@ class Webhooks:
                 connection.execute(
                     update(webhook_endpoints).where(_endpoints.id == row.id).values(**values, updated_at=now)
                 )
+                changed = sorted(values)  # not to what: a URL may be a secret
+                note(connection, by, now, Action.WEBHOOK_CHANGED, _target(row), changed=changed)
             return Endpoint.from_row(_endpoint(connection, account_id, endpoint_id))
 
-    def rotate_secret(self, account_id: str, endpoint_id: str, *, keep_old: bool = False) -> NewSecret:
+    def rotate_secret(
+        self, account_id: str, endpoint_id: str, *, keep_old: bool = False, by: Actor | None = None
+    ) -> NewSecret:
         """Give an endpoint a new secret; with `keep_old` what is sent is signed with both for OLD_SECRET_KEPT_S.
 
         Raises:
@@ -153,9 +170,10 @@ class Webhooks:
                     updated_at=now,
                 )
             )
+            note(connection, by, now, Action.WEBHOOK_SECRET, _target(row))
             return NewSecret(Endpoint.from_row(_endpoint(connection, account_id, endpoint_id)), secret)
 
-    def delete(self, account_id: str, endpoint_id: str) -> None:
+    def delete(self, account_id: str, endpoint_id: str, *, by: Actor | None = None) -> None:
         """Forget an endpoint, with its log and all that waits for it.
 
         Raises:
@@ -164,6 +182,7 @@ class Webhooks:
         with self._database.write() as connection:
             row = _endpoint(connection, account_id, endpoint_id)
             connection.execute(delete(webhook_endpoints).where(_endpoints.id == row.id))
+            note(connection, by, self._clock(), Action.WEBHOOK_DELETED, _target(row))
 
     # ------------------------------------------------------------ the log
 
@@ -208,12 +227,15 @@ class Webhooks:
             endpoint = _endpoint(connection, account_id, endpoint_id)
             return _with_attempts(connection, [_delivery(connection, endpoint.id, event_id)])[0]
 
-    def replay(self, account_id: str, endpoint_id: str, event_id: str) -> Delivery:
+    def replay(
+        self, account_id: str, endpoint_id: str, event_id: str, *, by: Actor | None = None
+    ) -> Delivery:
         """Send an event again, now, with the same id, however its delivery ended; it has all its attempts again.
 
         Raises:
             NotFound: there is none in this log.
         """
+        now = self._clock()
         with self._database.write() as connection:
             endpoint = _endpoint(connection, account_id, endpoint_id)
             row = _delivery(connection, endpoint.id, event_id, lock=True)
@@ -221,8 +243,9 @@ class Webhooks:
                 update(webhook_deliveries)
                 .where(_deliveries.number == row.number)
                 # Another attempt's number: one that is being made now does not end this.
-                .values(next_at=self._clock(), failures=0, delivered_at=None, attempt=row.attempt + 1)
+                .values(next_at=now, failures=0, delivered_at=None, attempt=row.attempt + 1)
             )
+            note(connection, by, now, Action.WEBHOOK_REPLAYED, _target(endpoint), event=event_id)
             return _with_attempts(connection, [_delivery(connection, endpoint.id, event_id)])[0]
 
     # ------------------------------------------------------------ sending
@@ -362,6 +385,10 @@ def _endpoint(connection: Connection, account_id: str, endpoint_id: str) -> Row[
     if row is None:
         raise NotFound(f"there is no webhook endpoint {endpoint_id[:60]!r}")
     return row
+
+
+def _target(row: Row[Any]) -> Target:
+    return Target("webhook", row.id, row.name, row.account_id)
 
 
 def _delivery(connection: Connection, endpoint_id: str, event_id: str, *, lock: bool = False) -> Row[Any]:

@@ -51,6 +51,9 @@ class Housekeeping:
         for job_id in self._upkeep.to_purge():
             self._storage.remove(job_id)
             self._upkeep.purge(job_id)
+        for key in self._stored.ownerless():
+            self._storage.remove(key.rsplit("/", 1)[0])
+            self._stored.forget(key)
 
     def sweep_uploads(self, now: float) -> int:
         """Remove uploads that came more than UPLOAD_KEPT_S ago and that no job needs; how many."""
