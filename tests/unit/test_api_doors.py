@@ -20,6 +20,7 @@ from fastapi.testclient import TestClient
 
 from hibari.accounts import ROLE_SCOPES, Role
 from hibari.api import Parts, create_app
+from hibari.studio.page import PAGES
 
 Needs = Literal["nobody", "anybody", "videos:read", "videos:write", "admin", "admin or review"]
 READ, WRITE = "videos:read", "videos:write"
@@ -130,7 +131,7 @@ DOORS = [
     Door("HEAD", "/v1/openapi.json", "nobody"),
 ]
 # Files of the page, the same for everybody; what it shows it asks the API for.
-STUDIO = {"/", "/gallery", "/storyboard", "/sign-in", "/videos/{video_id}", "/assets"}
+STUDIO = {*PAGES, "/assets"}
 
 
 @dataclass

@@ -88,6 +88,7 @@ export interface Model {
 export interface Session {
   account: { id: string; name: string };
   key: string | null;
+  scopes: string[];
 }
 
 /** What a model will make of a prompt. Not `ready`: ask again in a moment. Not `available`: nobody knows its words. */
@@ -192,7 +193,7 @@ export async function content(id: string, variant: Variant): Promise<Blob> {
 }
 
 /** `once`: a repetition after a lost answer makes no second video. */
-async function call<T>(method: string, path: string, body?: Fields | FormData, once = false): Promise<T> {
+export async function call<T>(method: string, path: string, body?: Fields | FormData, once = false): Promise<T> {
   const headers: Record<string, string> = {};
   if (once) headers["Idempotency-Key"] = randomKey();
   const isForm = body instanceof FormData;

@@ -2,14 +2,15 @@
 
 import { effect, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { api } from "./api";
+import { AccountPage, signOut } from "./account";
+import { AdminPage, mayAdminister, roomOf } from "./admin";
 import { ClipPage } from "./clip";
 import { GalleryPage } from "./gallery";
 import { MakePage } from "./make";
-import { Icon, Link, Select, Toasts, reason, say } from "./parts";
-import { go, path, videoOf } from "./route";
+import { Icon, Link, Select, Toasts } from "./parts";
+import { path, videoOf } from "./route";
 import { SignInPage } from "./signin";
-import { isUnfinished, offline, phase, session, signedOut, start, videos } from "./state";
+import { isUnfinished, offline, phase, session, start, videos } from "./state";
 import { StoryboardPage } from "./storyboard";
 import { language, languages, words, type Language } from "./strings";
 
@@ -63,6 +64,8 @@ function titleOf(address: string): string {
   if (phase.value === "signed-out") return t.signIn.title;
   if (address === "/gallery") return t.gallery.title;
   if (address === "/storyboard") return t.storyboard.title;
+  if (address === "/account") return t.people.account;
+  if (roomOf(address) !== null) return t.people.admin;
   return videoOf(address) === null ? t.make.title : t.clip.title;
 }
 
@@ -95,6 +98,8 @@ function Page({ address }: { address: string }) {
   const t = words();
   const video = videoOf(address);
   if (video !== null) return <ClipPage id={video} />;
+  const room = roomOf(address);
+  if (room !== null) return <AdminPage key={room} room={room} />;
   switch (address) {
     case "/":
       return <MakePage />;
@@ -102,6 +107,8 @@ function Page({ address }: { address: string }) {
       return <GalleryPage />;
     case "/storyboard":
       return <StoryboardPage />;
+    case "/account":
+      return <AccountPage />;
     case "/sign-in":
       return session.value?.key === null ? <MakePage /> : <SignInPage />;
     default:
@@ -145,14 +152,9 @@ function Settings() {
     document.addEventListener("pointerdown", close);
     return () => document.removeEventListener("pointerdown", close);
   }, []);
-  const leave = async () => {
-    try {
-      await api.signOut();
-      signedOut();
-      go("/");
-    } catch (error) {
-      say(reason(error));
-    }
+  const people = words().people;
+  const close = () => {
+    if (menu.current !== null) menu.current.open = false;
   };
   return (
     <details
@@ -185,12 +187,22 @@ function Settings() {
             localStorage.setItem("language", value);
           }}
         />
-        {session.value?.key != null && (
+        {phase.value === "ready" && session.value !== null && (
           <div class="account">
-            <span>{t.signedInAs(session.value.account.name)}</span>
-            <button type="button" class="quiet" onClick={() => void leave()}>
-              {t.signOut}
-            </button>
+            {session.value.key !== null && <span>{t.signedInAs(session.value.account.name)}</span>}
+            <Link to="/account" onClickCapture={close}>
+              {people.account}
+            </Link>
+            {mayAdminister() && (
+              <Link to="/admin" onClickCapture={close}>
+                {people.admin}
+              </Link>
+            )}
+            {session.value.key !== null && (
+              <button type="button" class="quiet" onClick={() => void signOut()}>
+                {t.signOut}
+              </button>
+            )}
           </div>
         )}
       </div>

@@ -11,7 +11,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 BUILT = Path(__file__).parent / "built"
-PAGES = ("/", "/gallery", "/storyboard", "/sign-in", "/videos/{video_id}")
+PAGES = (
+    "/",
+    "/gallery",
+    "/storyboard",
+    "/sign-in",
+    "/videos/{video_id}",
+    "/account",
+    "/admin",
+    "/admin/{room}",
+)
 """Addresses that the page itself tells apart; `web/src/route.ts` has the same ones."""
 
 # Nothing from another host, no script but ours, and no text that becomes markup. A preview is a data: URL, and what is

@@ -1,6 +1,8 @@
 import { en, type Strings } from "./en";
+import { people } from "./people/de";
 
 export const de: Strings = {
+  people,
   language: "Deutsch",
   skip: "Zum Inhalt",
   nav: { label: "Studio", make: "Machen", gallery: "Galerie", storyboard: "Storyboard" },

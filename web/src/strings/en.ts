@@ -1,6 +1,9 @@
 // Every word that the page says, in English: what the other languages are measured by.
 
+import { people } from "./people/en";
+
 export const en = {
+  people,
   language: "English",
   skip: "Skip to the content",
   nav: { label: "Studio", make: "Make", gallery: "Gallery", storyboard: "Storyboard" },

@@ -1,6 +1,8 @@
 import { en, type Strings } from "./en";
+import { people } from "./people/ja";
 
 export const ja: Strings = {
+  people,
   language: "日本語",
   skip: "本文へ移動",
   nav: { label: "スタジオ", make: "作る", gallery: "ギャラリー", storyboard: "絵コンテ" },
