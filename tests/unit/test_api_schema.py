@@ -28,7 +28,8 @@ from hibari.api import Parts, create_app
 CASES = {"hibari": 3, "doors": 50}[settings.get_current_profile_name()]
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 # A stream ends with its video, and here is no worker that would end one; test_api.py reads them.
-STREAMS = "/events$"
+# With a first key the local user would need one, and what is paused no longer comes to its end; test_api_people.py.
+EXCLUDED = "/(events|keys|pause)$"
 
 
 class Things:
@@ -94,7 +95,7 @@ def test_every_answer_is_one_that_the_page_allows(parts: Parts, things: Things) 
     schema = schemathesis.openapi.from_asgi("/v1/openapi.json", create_app(parts.settings, parts))
     wrong: list[str] = []
     seen = 0
-    for found in schema.exclude(path_regex=STREAMS).get_all_operations():
+    for found in schema.exclude(path_regex=EXCLUDED).get_all_operations():
         assert isinstance(found, Ok), found.err()
         operation = found.ok()
 

@@ -18,7 +18,7 @@ INDEXED = ("action", "actor_id", "account_id")
 
 
 def upgrade() -> None:
-    """From folders and favourites."""
+    """From the first preview."""
     op.add_column("accounts", sa.Column("made_s", sa.Double))
     op.add_column("accounts", sa.Column("deleted_at", sa.Double))
     op.create_table(
