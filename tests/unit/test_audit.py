@@ -19,7 +19,7 @@ from hibari.contracts import Conflict, InvalidRequest, NotFound
 from hibari.db import Database
 from hibari.db.append_only import unprotected
 from hibari.db.schema import audit_log, stored_files
-from hibari.jobs import PauseScope, State
+from hibari.jobs import Gallery, PauseScope, State
 from hibari.webhooks import Webhooks
 
 ADA = Actor("api", "ada", "acct_ada", "hb_ada")
@@ -198,6 +198,8 @@ def test_usage_counts_what_is_and_what_ever_was(queue: Queue) -> None:
         queue.add()
         queue.worker().complete(queue.claim(), {"frames": 20, "fps": 8}, stored_bytes=100)
     queue.jobs.delete(queue.jobs.page(owner=ann).jobs[0].id)
+    queue.add(sample=True)
+    queue.worker().complete(queue.claim(), {"frames": 20, "fps": 8}, stored_bytes=100)
     queue.add(expected_bytes=7)
     queue.add()
     queue.claim()
@@ -217,6 +219,8 @@ def test_a_deleted_account_is_gone_with_all_that_it_had(queue: Queue) -> None:
     key = queue.accounts.create_key(ann, "laptop")
     hooks = Webhooks(queue.database, queue.clock, private_urls=True)
     hooks.create(ann, "http://127.0.0.1:9/hook")
+    gallery = Gallery(queue.database, queue.clock)
+    gallery.create_folder(ann, "By the sea")
     queue.add()
     claim = queue.claim()
     waiting = queue.add()
@@ -225,7 +229,7 @@ def test_a_deleted_account_is_gone_with_all_that_it_had(queue: Queue) -> None:
     queue.accounts.delete(ann, by=ADA)
     with pytest.raises(Exception, match="revoked"):
         queue.accounts.authenticate(key.secret)
-    assert (queue.accounts.find("ann"), hooks.all()) == (None, [])
+    assert (queue.accounts.find("ann"), hooks.all(), gallery.folders(ann)) == (None, [], [])
     assert ann not in queue.jobs.usage()
     for call in (
         lambda: queue.accounts.get(ann),

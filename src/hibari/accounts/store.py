@@ -15,7 +15,7 @@ from hibari.accounts.records import LINKS_SECRET, LOCAL, ROLE_SCOPES, Account, I
 from hibari.audit import Action, Actor, Target, note
 from hibari.contracts import Conflict, InvalidRequest, KeyRefused, NotFound
 from hibari.db import Database, insert_if_absent
-from hibari.db.schema import accounts, keys, server_secrets
+from hibari.db.schema import accounts, folders, keys, server_secrets
 from hibari.webhooks import forget_endpoints
 
 SECRET_BYTES = 32
@@ -153,8 +153,8 @@ class Accounts:
             return [Key.from_row(_key(connection, row.id)) for row in rows]
 
     def delete(self, account_id: str, *, by: Actor | None = None) -> None:
-        """Delete an account: its keys open nothing from the next request on, its webhooks are forgotten and so is its
-        name, which can be given again. The sweeper removes its videos and files (`Upkeep`, `StoredFiles`).
+        """Delete an account: its keys open nothing from the next request on, its webhooks and folders are forgotten and
+        so is its name, which can be given again. The sweeper removes its videos and files (`Upkeep`, `StoredFiles`).
 
         Raises:
             NotFound: there is no such account.
@@ -174,6 +174,7 @@ class Accounts:
                 .values(revoked_at=now)
             )
             forget_endpoints(connection, account_id)
+            connection.execute(delete(folders).where(folders.c.account_id == account_id))
             note(connection, by, now, Action.ACCOUNT_DELETED, _target(account))
 
     def create_key(

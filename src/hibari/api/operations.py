@@ -19,7 +19,7 @@ from hibari.api.keys import ADMINISTRATOR, Administrator, Given, actor_of, allow
 from hibari.api.making import described
 from hibari.api.parts import Parts
 from hibari.audit import Entry
-from hibari.jobs import Job, PauseScope, State
+from hibari.jobs import Job, PauseScope, State, Wanted
 
 router = APIRouter(prefix="/admin", tags=["admin"])
 
@@ -195,7 +195,7 @@ def videos(
     account_id: Annotated[str | None, Query(max_length=100, pattern="^[ -~]*$")] = None,
 ) -> QueuedVideoList:
     """Everybody's videos, the newest first, without their prompts."""
-    found = parts.jobs.page(owner=account_id, after=after, limit=limit, states=status)
+    found = parts.jobs.page(owner=account_id, after=after, limit=limit, wanted=Wanted(states=status))
     names = {account.id: account.name for account in parts.accounts.all()}
     data = [_video(job, names) for job in found.jobs]
     return QueuedVideoList(

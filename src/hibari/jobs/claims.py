@@ -242,7 +242,7 @@ class Claims:
                 what = "the video became larger than was expected, by"
                 check_room(connection, account, grown, self._policy, what=what)
             learn_pace(connection, row, now)
-            if made_s := _length_s(result):
+            if not row.sample and (made_s := _length_s(result)):
                 counted = func.coalesce(accounts.c.made_s, 0.0) + made_s
                 connection.execute(update(accounts).where(accounts.c.id == row.owner).values(made_s=counted))
             return move(

@@ -17,9 +17,9 @@ class Usage:
     """What an owner has. Limits are those that hold, the server's own included; None is no limit.
 
     Attributes:
-        running, queued, completed: jobs; deleted ones are not counted.
+        running, queued, completed: jobs; deleted ones and samples are not counted.
         stored_bytes: what their files take, and those of unfinished jobs are expected to.
-        made_s: seconds of all videos ever made, deleted ones included.
+        made_s: seconds of all videos ever made, deleted ones included, samples not.
     """
 
     running: int
@@ -43,7 +43,7 @@ def usage(connection: Connection, policy: Policy, owner: str | None = None) -> d
             ),
             func.sum(jobs.c.stored_bytes).label("bytes"),
         )
-        .where(jobs.c.deleted_at.is_(None))
+        .where(jobs.c.deleted_at.is_(None), ~jobs.c.sample)
         .group_by(jobs.c.owner)
     )
     of_files = select(stored_files.c.account_id, func.sum(stored_files.c.size_bytes).label("bytes")).group_by(

@@ -11,7 +11,11 @@ revision = "0006"
 down_revision = "0005"
 
 JOBS = sa.table(
-    "jobs", sa.column("owner", sa.Text), sa.column("state", sa.Text), sa.column("result", sa.JSON)
+    "jobs",
+    sa.column("owner", sa.Text),
+    sa.column("state", sa.Text),
+    sa.column("result", sa.JSON),
+    sa.column("sample", sa.Boolean),
 )
 ACCOUNTS = sa.table("accounts", sa.column("id", sa.Text), sa.column("made_s", sa.Double))
 INDEXED = ("action", "actor_id", "account_id")
@@ -48,7 +52,7 @@ def upgrade() -> None:
     connection = op.get_bind()
     protect(connection, "audit_log")
     made_s: dict[str, float] = {}
-    completed = sa.select(JOBS.c.owner, JOBS.c.result).where(JOBS.c.state == "completed")
+    completed = sa.select(JOBS.c.owner, JOBS.c.result).where(JOBS.c.state == "completed", ~JOBS.c.sample)
     for owner, result in connection.execute(completed).all():
         about: dict[str, Any] = result or {}
         if about.get("fps"):
