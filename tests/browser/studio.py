@@ -40,19 +40,22 @@ def browsing() -> Iterator[Browser]:
 
 def make(server: Server, prompt: str, *, path: str = "", key: str | None = None, **values: Any) -> str:
     """Ask for a video over the API, and say its id."""
-    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     answer = httpx2.post(
-        f"{server.url}/videos{path}", json={"prompt": prompt, **values}, headers=headers, timeout=30
+        f"{server.url}/videos{path}", json={"prompt": prompt, **values}, headers=_by(key), timeout=30
     )
     assert answer.status_code == 200, answer.text
     return answer.json()["id"]
 
 
-def wait_until_over(server: Server, video_id: str) -> None:
+def wait_until_over(server: Server, video_id: str, *, key: str | None = None) -> None:
     """Until a video is completed or has failed."""
 
     def over() -> bool:
-        answer = httpx2.get(f"{server.url}/videos/{video_id}", timeout=30).json()
+        answer = httpx2.get(f"{server.url}/videos/{video_id}", headers=_by(key), timeout=30).json()
         return answer["status"] in ("completed", "failed")
 
     until(over)
+
+
+def _by(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"Authorization": f"Bearer {key}"}

@@ -253,7 +253,8 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(
 ) -> None:
     page = watched.page
     people.sign_in(watched, "root", "/account")
-    video = make(people.server, "a cat", key=people.keys["ada"], seconds="60", steps=200)
+    people.server.hibari("admin", "pause", "--account", "ada")  # so that a video is waiting all the while
+    video = make(people.server, "a cat", key=people.keys["ada"])
     for path in ("account", *(f"admin/{room}" for room in ROOMS)):
         page.set_viewport_size({"width": 390, "height": 780})
         page.goto(f"{people.server.origin}/{path}")
@@ -272,3 +273,4 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(
     page.goto(f"{people.server.origin}/admin/queue")
     page.get_by_role("button", name=f"Cancel {video}").click()
     expect(page.locator("li[data-video]")).to_have_count(0)
+    people.server.hibari("admin", "resume", "--account", "ada")
