@@ -44,7 +44,7 @@ RAY_START = [
     *("--include-dashboard=false", "--include-log-monitor=false", "--no-monitor"),
 ]
 TRIES = 10
-LIMIT_S = 600  # for a hang, and not for a busy machine
+LIMIT_S = 240  # for a hang, and not for a busy machine
 ONE_AT_A_TIME = ("--jobs", "1", "--cpus", "0.5", "--idle", "1")
 
 
@@ -147,7 +147,8 @@ def test_workers_come_go_and_are_replaced_and_nothing_is_lost_with_ray(
         happens(lambda: len(running.pids()) == 1)
         assert [one["gpus"] for one in running.status["workers"]] == [0.25]
         (first,) = running.pids()
-        videos = [ask(jobs, seed, steps=100) for seed in range(3)]
+        # Work enough to last until a dead worker's successor is there, also on a fast machine.
+        videos = [ask(jobs, seed, steps=200) for seed in range(5)]
         happens(lambda: len(running.pids()) == 2)  # the queue has grown
         os.kill(first, signal.SIGKILL)
         happens(lambda: running.status["died"] == 1 and len(running.pids() - {first}) == 2)
@@ -162,7 +163,7 @@ def test_workers_come_go_and_are_replaced_and_nothing_is_lost_with_ray(
         # A generation on several GPUs: a group of them, and a worker within it.
         running = Running(tmp_path, "--address", address, "--gpus", "2", "--max", "1")
         happens(lambda: len(running.pids()) == 1)
-        videos.append(ask(jobs, 3, steps=200))
+        videos.append(ask(jobs, 5, steps=200))
         happens(lambda: jobs.get(videos[-1]).step > 0)
         kill(ray)
         assert running.ended() != 0
@@ -179,4 +180,4 @@ def test_workers_come_go_and_are_replaced_and_nothing_is_lost_with_ray(
     with worker:
         happens(lambda: jobs.get(videos[-1]).is_final)
         worker.communicate()
-    assert [jobs.get(video).state for video in videos] == [State.COMPLETED] * 4
+    assert [jobs.get(video).state for video in videos] == [State.COMPLETED] * 6
