@@ -136,7 +136,7 @@ def content(
     request: Request,
     parts: Given,
     identity: Reader,
-    variant: Variant | Format = "video",
+    variant: Literal[Variant, Format] = "video",  # one list, so that a wrong one is told of by its name
 ) -> Response:
     """The finished file: the video (MP4), a thumbnail (WebP) or a sheet of 24 moments (JPEG), of which parts can be
     asked for with `Range`; or the video as `gif` or `webp`, converted now, with at most 480 px and 15 frames a
