@@ -33,11 +33,12 @@ class DistilTask(TransformerTask):
         super().__init__(recipe, network, *arguments, **named)
         self._teacher = deepcopy(network).eval().requires_grad_(False)
         self._sigmas = schedule(recipe.teacher_steps, recipe.shift)
-        # Where the segment of each of the teacher's steps ends. The levels are the teacher's own, so that the ends of
-        # segments are among them to the bit.
-        step = torch.arange(recipe.teacher_steps)
-        length = recipe.teacher_steps // recipe.steps
-        self._ends = self._sigmas[(step // length + 1) * length]
+        # Where the teacher's step from each level leads, and where that step's segment ends; from the last, 0, nowhere.
+        # The levels are the teacher's own, so that the ends of segments are among them to the bit.
+        last, length = recipe.teacher_steps, recipe.teacher_steps // recipe.steps
+        level = torch.arange(last + 1)
+        self._after = self._sigmas[(level + 1).clamp(max=last)]
+        self._ends = self._sigmas[((level // length + 1) * length).clamp(max=last)]
 
     def levels(self, clips: int, frames: int, start: int, rng: np.random.Generator) -> Tensor:
         """As in training, but of the levels from which the teacher steps, each as often."""
@@ -54,10 +55,8 @@ class DistilTask(TransformerTask):
     def _wanted(self, lesson: Lesson) -> Tensor:
         """The velocity that leads straight to where the teacher's step and the network's next answer lead."""
         sigma_BF = lesson.sigma_BF
-        # Given frames have level 0: the schedule's last, from which no step is left.
-        index_BF = torch.searchsorted(-self._sigmas, -sigma_BF)
-        next_BF = self._sigmas[(index_BF + 1).clamp(max=self.recipe.teacher_steps)]
-        end_BF = torch.cat([self._ends, self._ends[-1:]])[index_BF]
+        index_BF = torch.searchsorted(-self._sigmas, -sigma_BF)  # given frames have the last level
+        next_BF, end_BF = self._after[index_BF], self._ends[index_BF]
         stepped = euler_step(lesson.noisy, self._guided(lesson), sigma_BF, next_BF)
         answer = self.answer(lesson._replace(noisy=stepped, sigma_BF=next_BF))
         there = euler_step(stepped, answer, next_BF, end_BF)

@@ -186,16 +186,9 @@ class TransformerTask:
         mask = mask & torch.from_numpy(rng.random((len(mask), 1)) >= self.recipe.caption_dropout)
         sigma_BF = self.levels(len(latent), latent.shape[2], start, rng)
         noise = torch.from_numpy(rng.standard_normal(latent.shape, np.float32))
-        whole = (
-            interpolate(latent, noise, sigma_BF),
-            velocity_target(latent, noise),
-            sigma_BF,
-            text,
-            mask,
-            covered,
-        )
-        noisy, target, sigma_BF, text, mask, covered = (t[self._rows] for t in whole)
-        return Lesson(noisy, target, sigma_BF, text, mask, covered, torch.full((len(noisy),), start))
+        noisy, target = interpolate(latent, noise, sigma_BF), velocity_target(latent, noise)
+        whole = (noisy, target, sigma_BF, text, mask, covered, torch.full((len(noisy),), start))
+        return Lesson(*(t[self._rows] for t in whole))
 
     def answer(self, lesson: Lesson) -> Tensor:
         """The network's velocity."""
@@ -334,30 +327,28 @@ def _work(
 def fit_fields(network: Transformer, autoencoder: Autoencoder) -> None:
     """Set how the refiner takes cells apart and puts fields together to what they are in pixels: the `field_width`
     principal components of fields of 4 frames of 4x4 px, of what the autoencoder's linear path can show."""
-    config, side = network.config, SPACE_FACTOR // FIELDS
-    per_latent = autoencoder.basis * (
-        autoencoder.component_std / autoencoder.latent_std
-    )  # pixels of a unit latent
-    fields = rearrange(
-        per_latent, "(k p y q x) c -> (p q) (k y x) c",
-        k=3 * TIME_FACTOR, p=FIELDS, y=side, q=FIELDS, x=side,
-    )  # fmt: skip
-    spread = (fields * autoencoder.latent_std).transpose(0, 1).flatten(1)  # channels vary by latent_std
+    config, refiner = network.config, network.refiner
+    gain = autoencoder.component_std / autoencoder.latent_std
+    shown = by_fields(autoencoder.basis * gain)  # pixels of a unit latent
+    spread = (shown * autoencoder.latent_std).transpose(0, 1).flatten(1)  # channels vary by latent_std
     components, values, _ = torch.linalg.svd(spread, full_matrices=False)
     kept = components[:, : config.field_width]
-    scale = values[: config.field_width] / len(fields) ** 0.5  # so that each feature varies by about 1
-    up = torch.einsum("fdc,dk->fkc", fields, kept / scale)
-    into = network.refiner.up.weight.zero_().unflatten(0, (len(fields), 2, -1))
+    scale = values[: config.field_width] / FIELDS  # so that each feature varies by about 1
+    up = torch.einsum("fdc,dk->fkc", shown, kept / scale)
+    into = refiner.up.weight.zero_().unflatten(0, (FIELDS**2, 2, -1))
     channels = config.latent_channels
     into[:, 0, :, :channels] = into[:, 1, :, channels : 2 * channels] = up  # of x0, and of the noisy latent
-    nn.init.zeros_(network.refiner.up.bias)
-    encode = autoencoder.basis * (autoencoder.latent_std / autoencoder.component_std)
-    back = rearrange(
-        encode, "(k p y q x) c -> (p q) (k y x) c",
-        k=3 * TIME_FACTOR, p=FIELDS, y=side, q=FIELDS, x=side,
-    )  # fmt: skip
-    down = torch.einsum("fdc,dk->fkc", back, kept * scale)
-    network.refiner.down.weight.copy_(down.flatten(0, 1).T)
+    nn.init.zeros_(refiner.up.bias)
+    down = torch.einsum("fdc,dk->fkc", by_fields(autoencoder.basis / gain), kept * scale)
+    refiner.down.weight.copy_(down.flatten(0, 1).T)
+
+
+def by_fields(blocks: Tensor) -> Tensor:
+    """[FIELDS^2, 12 * 4 * 4, C] of what has an autoencoder's block in its first axis [12 * 16 * 16, C]."""
+    side = SPACE_FACTOR // FIELDS
+    return rearrange(
+        blocks, "(k p y q x) c -> (p q) (k y x) c", k=3 * TIME_FACTOR, p=FIELDS, y=side, q=FIELDS, x=side
+    )
 
 
 def _started(recipe: TransformerRecipe, start_from: Path | None) -> Transformer:
