@@ -104,13 +104,16 @@ class Mini:
         """Counted from the widest tensors that live at once; a test compares it with the memory of a process."""
         config = self._transformer.config
         tokens, cells = frames * height * width // PATCH**2, frames * height * width
-        per_token = config.width * (2 * config.mlp_ratio + 8)
-        per_cell = 12 * config.latent_channels + 8 * config.cell_width + 8 * FIELDS**2 * config.field_width
+        parts = (  # one after the other: tokens, cells, fields
+            config.width * (2 * config.mlp_ratio + 8) * tokens,
+            8 * config.cell_width * cells,
+            8 * FIELDS**2 * config.field_width * cells,
+        )
         pixels = TIME_FACTOR * height * width * SPACE_FACTOR**2
         return Footprint(
             weights=self._weights_bytes,
             text_encoder=TEXT_ENCODER_BYTES,
-            row=4 * (per_token * tokens + per_cell * cells),
+            row=4 * (12 * config.latent_channels * cells + max(parts)),
             decode=4 * DECODE_NUMBERS_PER_PIXEL * pixels,
         )
 
