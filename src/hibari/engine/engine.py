@@ -12,31 +12,27 @@ another's one.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import monotonic
 from uuid import uuid4
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from hibari import catalog
 from hibari.contracts import (
     GenerationRequest,
     HibariError,
-    InputError,
     InvalidRequest,
-    OutputError,
     WeightsError,
 )
 from hibari.diffusion.noise import generator_at
 from hibari.engine import memory
+from hibari.engine.checkpoints import Checkpoints
 from hibari.engine.events import (
     Cancelled,
     Event,
@@ -50,40 +46,18 @@ from hibari.engine.events import (
     Started,
     StepDone,
 )
-from hibari.engine.loop import Run, advance, predicted_x0, prepare
+from hibari.engine.loop import advance, predicted_x0, prepare
 from hibari.engine.preview import preview_image, shown_frames
 from hibari.engine.recipe import recipe_of
+from hibari.engine.shares import Shares
 from hibari.engine.start import Start
-from hibari.engine.state import GenerationState, initial_state, read_about
+from hibari.engine.state import initial_state
 from hibari.engine.text_cache import TextCache
+from hibari.engine.unfinished import Unfinished, tokens
 from hibari.models.protocol import Model
 
 CHECKPOINT_EVERY_S = 5.0
 MAX_ROWS = 16
-SUFFIX = ".generation"
-
-
-@dataclass(eq=False)
-class _Generation:
-    """What the engine keeps of a generation. `run` is there once it has started, `decoder` once all steps are made."""
-
-    id: str
-    request: GenerationRequest
-    start: Start | None
-    owner: str
-    priority: int
-    arrival: int
-    state: GenerationState
-    weights_sha256: str | None = None  # of the weights that made what a restored state holds
-    run: Run | None = None
-    decoder: Iterator[Tensor] | None = None
-    frames_done: int = 0
-    paused: bool = False
-    batched: bool = False
-    began_s: float = 0.0
-    began_step: int = 0
-    saved_s: float = 0.0
-    extra: dict[str, object] = field(default_factory=dict[str, object])
 
 
 class Engine:
@@ -115,16 +89,15 @@ class Engine:
             previews: whether `StepDone` carries one.
         """
         self._load = load
-        self._checkpoints = checkpoints
-        self._checkpoint_every_s = checkpoint_every_s
+        self._checkpoints = Checkpoints(checkpoints, checkpoint_every_s)
         self._budget_bytes = memory.default_budget_bytes() if memory_bytes is None else memory_bytes
         self._text_cache = text_cache or TextCache()
         self._max_rows = max_rows
         self._previews = previews
         self._models: OrderedDict[str, Model] = OrderedDict()  # least recently used first
-        self._generations: dict[str, _Generation] = {}
+        self._generations: dict[str, Unfinished] = {}
         self._coming: set[str] = set()  # ids that are being submitted
-        self._owners_had: dict[str, float] = {}
+        self._shares = Shares()
         self._news: deque[Event] = deque()
         self._handed_over: str | None = None  # its frames have been told; its checkpoint is still there
         self._rows_that_fit: dict[
@@ -172,7 +145,7 @@ class Engine:
         spec = model.spec if model else catalog.find(request.model)
         if start:
             start.check(spec, request)
-        generation = _Generation(
+        generation = Unfinished(
             id=uuid4().hex if id is None else id,
             request=request,
             start=start,
@@ -190,7 +163,7 @@ class Engine:
             generation.arrival = self._arrivals
             self._arrivals += 1
         try:
-            self._save(generation)
+            self._checkpoints.save(generation)
             self._enqueue(generation)
         finally:
             self._coming.discard(generation.id)
@@ -203,7 +176,7 @@ class Engine:
             if generation is None:
                 return False
             self._forget(generation)
-            self._remove_checkpoint(id)
+            self._checkpoints.remove(id)
             self._news.append(Cancelled(id))
             self._changed.notify_all()
             return True
@@ -234,30 +207,26 @@ class Engine:
             if generation.paused != paused:
                 generation.paused = paused
                 if not paused:
-                    generation.began_s, generation.began_step = monotonic(), _made(generation)
+                    generation.began_s, generation.began_step = monotonic(), generation.steps_made
                     self._level(generation)
                 with suppress(HibariError):  # a full disk is told at the next step
-                    self._save(generation)
+                    self._checkpoints.save(generation)
                 self._news.append(news)
                 self._changed.notify_all()
             return True
 
-    def _enqueue(self, generation: _Generation) -> None:
+    def _enqueue(self, generation: Unfinished) -> None:
         with self._changed:
             self._level(generation)
             self._news.append(Queued(generation.id, ahead=len(self._generations)))
             self._generations[generation.id] = generation
             self._changed.notify_all()
 
-    def _level(self, generation: _Generation) -> None:
-        """An owner that arrives or comes back starts level with the one that has had least."""
+    def _level(self, generation: Unfinished) -> None:
         waiting = {g.owner for g in self._generations.values() if g is not generation and not g.paused}
-        had = self._owners_had.get(generation.owner, 0.0)
-        if generation.owner not in waiting:
-            had = max(had, min((self._owners_had[owner] for owner in waiting), default=0.0))
-        self._owners_had[generation.owner] = had
+        self._shares.level(generation.owner, waiting)
 
-    def _is_here(self, generation: _Generation) -> bool:
+    def _is_here(self, generation: Unfinished) -> bool:
         """Whether it has not been cancelled meanwhile: another of the same id may have come since."""
         return self._generations.get(generation.id) is generation
 
@@ -274,7 +243,7 @@ class Engine:
         """
         while True:
             if self._handed_over:  # whoever comes back for more has taken care of the frames
-                self._remove_checkpoint(self._handed_over)
+                self._checkpoints.remove(self._handed_over)
                 self._handed_over = None
             with self._changed:
                 while wait and not (self._closed or self._news or self._ready()):
@@ -297,36 +266,21 @@ class Engine:
         Returns:
             Their ids. What cannot be read is told as `Failed`, and its file is kept aside.
         """
-        if self._checkpoints is None or not self._checkpoints.is_dir():
-            return []
-        # What a process had half written when it was killed.
-        for left_over in self._checkpoints.glob(f".*{SUFFIX}.*.part"):
-            with suppress(OSError):
-                left_over.unlink()
-        found: list[_Generation] = []
-        for path in self._checkpoints.glob(f"*{SUFFIX}"):
-            if path.stem in self._generations:
-                continue
-            try:
-                found.append(_read(path))
-            except HibariError as error:
-                with suppress(OSError):
-                    path.replace(path.with_suffix(".damaged"))
-                with self._changed:
-                    self._news.append(Failed(path.stem, error))
-        found.sort(key=lambda generation: generation.arrival)
+        found, damaged = self._checkpoints.read_all(but=self._generations)
+        with self._changed:
+            self._news.extend(Failed(id_, error) for id_, error in damaged)
         for generation in found:
             self._enqueue(generation)
         with self._changed:
             self._arrivals = max([self._arrivals, *(generation.arrival + 1 for generation in found)])
         return [generation.id for generation in found]
 
-    def _ready(self) -> list[_Generation]:
+    def _ready(self) -> list[Unfinished]:
         """Those that can have a turn, the one whose turn it is first."""
         ready = [generation for generation in self._generations.values() if not generation.paused]
         return sorted(
             ready,
-            key=lambda g: (-g.priority, self._owners_had[g.owner], g.run is not None, _left(g), g.arrival),
+            key=lambda g: (-g.priority, self._shares.had(g.owner), g.run is not None, g.left, g.arrival),
         )
 
     def _turn(self) -> list[Event]:
@@ -348,8 +302,8 @@ class Engine:
         return events + more + self._step(batch, model)
 
     def _batch(
-        self, lead: _Generation, ready: Sequence[_Generation], model: Model
-    ) -> tuple[list[_Generation], list[Event]]:
+        self, lead: Unfinished, ready: Sequence[Unfinished], model: Model
+    ) -> tuple[list[Unfinished], list[Event]]:
         """The lead and who comes along in its forward pass."""
         assert lead.run is not None
         batch, events, rows, shape = [lead], [], lead.run.rows, lead.run.window_shape
@@ -381,12 +335,12 @@ class Engine:
             rows = wanted
         return batch, events
 
-    def _first_shape(self, generation: _Generation, model: Model) -> tuple[int, ...]:
+    def _first_shape(self, generation: Unfinished, model: Model) -> tuple[int, ...]:
         """The window shape that one that has not begun will most likely have."""
         channels, frames, height, width = generation.state.latent_CFHW.shape
         return channels, min(frames, model.spec.window_frames), height, width
 
-    def _started(self, generation: _Generation, model: Model) -> list[Event]:
+    def _started(self, generation: Unfinished, model: Model) -> list[Event]:
         """Make its run, if that has not been done."""
         if generation.run:
             return []
@@ -396,7 +350,7 @@ class Engine:
             raise WeightsError(
                 f"generation {generation.id} was begun with other weights of {model.spec.name}; make it again"
             )
-        self._make_room_for_text(model, generation.request)
+        self._make_room_for_text(model, generation)
         generation.run = prepare(
             model,
             generation.request,
@@ -408,7 +362,7 @@ class Engine:
         generation.began_s, generation.began_step = monotonic(), generation.run.steps_made
         return [Started(generation.id, generation.run.steps_made, generation.run.total_steps)]
 
-    def _step(self, batch: list[_Generation], model: Model) -> list[Event]:
+    def _step(self, batch: list[Unfinished], model: Model) -> list[Event]:
         with self._changed:
             batch = [generation for generation in batch if self._is_here(generation)]
             runs = [generation.run for generation in batch if generation.run]
@@ -433,18 +387,18 @@ class Engine:
             with self._changed:  # it may have been cancelled meanwhile, and must not come back on disk
                 if not self._is_here(generation):
                     continue
-                self._charge(generation, before.rows * _tokens(before))
+                self._shares.charge(generation.owner, before.rows * tokens(before))
                 generation.run, generation.state = run, run.state
                 generation.batched |= len(batch) > 1
                 events.append(self._step_done(generation, model))
-                if run.done or monotonic() - generation.saved_s >= self._checkpoint_every_s:
+                if run.done or self._checkpoints.is_due(generation):
                     try:
-                        self._save(generation)
+                        self._checkpoints.save(generation)
                     except HibariError as error:
                         events += self._failed([generation], error)
         return events
 
-    def _step_done(self, generation: _Generation, model: Model) -> StepDone:
+    def _step_done(self, generation: Unfinished, model: Model) -> StepDone:
         run = generation.run
         assert run is not None
         made = run.steps_made - generation.began_step
@@ -461,7 +415,7 @@ class Engine:
         left = run.total_steps - run.steps_made
         return StepDone(generation.id, run.steps_made, run.total_steps, pace_s * left, preview, moments_s)
 
-    def _decode(self, generation: _Generation, model: Model) -> list[Event]:
+    def _decode(self, generation: Unfinished, model: Model) -> list[Event]:
         """One chunk; after the last one the generation is finished."""
         total, events = generation.request.native_frames, list[Event]()
         try:
@@ -488,7 +442,7 @@ class Engine:
         with self._changed:
             if not self._is_here(generation):
                 return []
-            self._charge(generation, latent[0, 0].numel())
+            self._shares.charge(generation.owner, latent[0, 0].numel())
             events.append(FramesDecoded(generation.id, frames, generation.frames_done, total))
             if generation.frames_done == total:
                 events.append(Finished(generation.id))
@@ -496,29 +450,21 @@ class Engine:
                 self._forget(generation)
         return events
 
-    def _charge(self, generation: _Generation, cost: float) -> None:
-        self._owners_had[generation.owner] += cost
-
-    def _failed(self, generations: Sequence[_Generation], error: Exception) -> list[Event]:
+    def _failed(self, generations: Sequence[Unfinished], error: Exception) -> list[Event]:
         events: list[Event] = []
         with self._changed:
             for generation in generations:
                 if self._is_here(generation):
                     del self._generations[generation.id]
                     self._forget(generation)
-                    self._remove_checkpoint(generation.id)
+                    self._checkpoints.remove(generation.id)
                     events.append(Failed(generation.id, error))
         return events
 
-    def _forget(self, generation: _Generation) -> None:
+    def _forget(self, generation: Unfinished) -> None:
         """After it has left. A turn that still works on it holds the last reference to its tensors."""
         if not any(other.owner == generation.owner for other in self._generations.values()):
-            self._owners_had.pop(generation.owner, None)
-
-    def _remove_checkpoint(self, id: str) -> None:  # noqa: A002
-        if self._checkpoints is not None:
-            with suppress(OSError):
-                self._path(id).unlink()
+            self._shares.forget(generation.owner)
 
     # ------------------------------------------------------------ models and memory
 
@@ -547,94 +493,12 @@ class Engine:
             if name not in needed:
                 del self._models[name]
 
-    def _make_room_for_text(self, model: Model, request: GenerationRequest) -> None:
+    def _make_room_for_text(self, model: Model, generation: Unfinished) -> None:
         """Without room for text encoder and transformer's work at once, the encoder leaves before the steps begin."""
+        request = generation.request
         text = memory.window_footprint(model, request).text_encoder
         turn = memory.turn_bytes(model, request, memory.most_rows(model.spec, request))
         if self._held_bytes() + turn + text > self._budget_bytes:
-            for prompt in _prompts(request):
+            for prompt in generation.prompts:
                 self._text_cache.encode(model, prompt)
             model.release_text_encoder()
-
-    # ------------------------------------------------------------ checkpoints
-
-    def _path(self, id: str) -> Path:  # noqa: A002
-        assert self._checkpoints is not None
-        return self._checkpoints / f"{id}{SUFFIX}"
-
-    def _save(self, generation: _Generation) -> None:
-        generation.saved_s = monotonic()
-        if self._checkpoints is None:
-            return
-        try:
-            self._checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot write to {self._checkpoints}: {error.strerror}") from error
-        marks = {"given": "", "changed": ""}
-        if generation.start:
-            marks = {
-                "given": "".join("01"[mark] for mark in generation.start.given_F),
-                "changed": "".join("01"[mark] for mark in generation.start.changed_F),
-            }
-        about = {
-            "request": asdict(generation.request),
-            "owner": generation.owner,
-            "priority": generation.priority,
-            "arrival": generation.arrival,
-            "batched": generation.batched,
-            "paused": generation.paused,
-            "weights_sha256": generation.weights_sha256,
-            "extra": generation.extra,
-            **marks,
-        }
-        generation.state.save(self._path(generation.id), {"generation": json.dumps(about)})
-
-
-def _read(path: Path) -> _Generation:
-    """A generation out of its checkpoint.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    state = GenerationState.load(path)
-    try:
-        about = json.loads(read_about(path)["generation"])
-        request = GenerationRequest.from_dict(about["request"])
-        given, changed = (tuple(mark == "1" for mark in about[name]) for name in ("given", "changed"))
-        generation = _Generation(
-            id=path.stem,
-            request=request,
-            # Given frames are in the latent already; only the marks are needed again.
-            start=Start(state.latent_CFHW, given, changed) if given else None,
-            owner=about["owner"],
-            priority=about["priority"],
-            arrival=int(about["arrival"]),
-            state=state,
-            weights_sha256=about["weights_sha256"],
-            batched=about["batched"],
-            paused=about["paused"],
-            extra=about["extra"],
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no checkpoint of a generation: {error}") from error
-    return generation
-
-
-def _prompts(request: GenerationRequest) -> list[str]:
-    prompts = [card.prompt for card in request.cards] or [request.prompt]
-    return [*prompts, request.negative_prompt] if request.guidance_scale != 1 else prompts
-
-
-def _left(generation: _Generation) -> int:
-    """Tokens that are still to be computed; 0 for one that has not begun."""
-    run = generation.run
-    return (run.total_steps - run.steps_made) * _tokens(run) if run and not run.done else 0
-
-
-def _made(generation: _Generation) -> int:
-    return generation.run.steps_made if generation.run else 0
-
-
-def _tokens(run: Run) -> int:
-    _, frames, height, width = run.window_shape
-    return frames * height * width

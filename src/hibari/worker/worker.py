@@ -30,7 +30,7 @@ from hibari.contracts import (
 )
 from hibari.db import Database
 from hibari.engine import Engine, TextCache
-from hibari.engine.engine import SUFFIX
+from hibari.engine.checkpoints import SUFFIX
 from hibari.jobs import Claim, Claims, Job, Jobs, Order, Policy, StoredFiles, Upkeep, worker_name
 from hibari.media.storage import Storage
 from hibari.models.protocol import Model
