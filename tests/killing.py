@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any, Literal
 
 import httpx2
@@ -123,14 +124,20 @@ def disturbed(
     try:
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(service.ask_all)
-            for kill in kills:
-                service.carry_out(kill, random.Random(f"{seed} {kill.completed}"))
+            try:
+                for kill in kills:
+                    service.carry_out(kill, random.Random(f"{seed} {kill.completed}"))
+            except BaseException:
+                service.given_up.set()
+                raise
             asked.result()
         service.wait()
         code = service.stop()
         done = service.look(wanted, seed, kills)
         if code:
             done.problems.append(f"the server stopped with code {code}")
+    except AssertionError as error:
+        done = Round(seed, kills, problems=[f"it came to no end: {error}"])
     finally:
         service.close()
     done.took_s = time.monotonic() - began_s
@@ -147,6 +154,7 @@ class _Service:
         if postgres is not None:
             self._environment["HIBARI_DATABASE"] = postgres.url
         self._ids: list[str] = []
+        self.given_up = Event()
         self.server = self._start()
         self._database = _database_of(self.server) if postgres is None else Database(postgres.url)
 
@@ -159,7 +167,7 @@ class _Service:
         """Every request, again and again until it is answered: an idempotency key makes that one video."""
         end = time.monotonic() + LONGEST_S
         with httpx2.Client() as http:
-            while len(self._ids) < JOBS:
+            while len(self._ids) < JOBS and not self.given_up.is_set():
                 assert time.monotonic() < end, f"only {len(self._ids)} of {JOBS} requests were answered"
                 try:
                     self._ids.append(_created(http, self.server.url, len(self._ids)))
