@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from hibari.accounts.records import LINKS_SECRET, LOCAL, ROLE_SCOPES, Account, Identity, Key, NewKey, Role
 from hibari.audit import Action, Actor, Target, note
@@ -23,6 +23,10 @@ PREFIX_CHARS = 11  # of the secret, "hb_" included: 48 of its 256 bits
 MAX_NAME_CHARS = 100
 USED_EVERY_S = 60.0  # `used_at` is written no more often than that
 _REFUSED = "the API key is not known here; check that it was copied in full"
+
+# Put together once, as every request comes by here.
+_KEYS_OF_PREFIX = select(keys).where(keys.c.prefix == bindparam("prefix"))
+_ACCOUNT = select(accounts).where(accounts.c.id == bindparam("id"), accounts.c.deleted_at.is_(None))
 
 
 class Accounts:
@@ -252,7 +256,7 @@ class Accounts:
         if not (prefix.isascii() and prefix.isprintable()):  # what comes over the wire may hold anything
             raise KeyRefused(_REFUSED)
         with self._database.read() as connection:
-            rows = connection.execute(select(keys).where(keys.c.prefix == prefix)).all()
+            rows = connection.execute(_KEYS_OF_PREFIX, {"prefix": prefix}).all()
             matching = [row for row in rows if hmac.compare_digest(row.sha256, digest)]
             if not matching:
                 raise KeyRefused(_REFUSED)
@@ -357,8 +361,8 @@ class Accounts:
 def _account(connection: Connection, account_id: str, *, lock: bool = False) -> Row[Any]:
     row = None
     if _is_plain(account_id):
-        query = select(accounts).where(accounts.c.id == account_id, accounts.c.deleted_at.is_(None))
-        row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+        query = _ACCOUNT.with_for_update() if lock else _ACCOUNT
+        row = connection.execute(query, {"id": account_id}).one_or_none()
     if row is None:
         raise NotFound(f"there is no account {account_id[:60]!r}")
     return row

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Row
@@ -15,5 +16,9 @@ if TYPE_CHECKING:
 
 def record(kind: type[Record], row: Row[Any], **own: Any) -> Record:
     """A dataclass of a row: each field has what the column of its name has, but for those that are given."""
-    same = (field.name for field in fields(kind) if field.name not in own)
-    return kind(**{name: getattr(row, name) for name in same}, **own)
+    return kind(**{name: getattr(row, name) for name in _names(kind) if name not in own}, **own)
+
+
+@cache
+def _names(kind: type[DataclassInstance]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from hibari.audit import Action, Actor, Target, note
 from hibari.contracts import Conflict, InvalidRequest, LimitReached, NotFound
@@ -29,6 +29,24 @@ from hibari.jobs.usage import Usage, usage
 MAX_PAGE = 100
 MAX_PRIORITY = 1000
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+# Put together once: see `moves`.
+_LOCK_OWNER = (
+    select(accounts)
+    .where(accounts.c.id == bindparam("id"), accounts.c.deleted_at.is_(None))
+    .with_for_update()
+)
+_INSERT = insert(jobs).returning(jobs)
+_EVENTS = (
+    select(events)
+    .where(
+        events.c.job == bindparam("job"),
+        events.c.number > bindparam("after"),
+        events.c.number <= bindparam("last"),
+    )
+    .order_by(events.c.number)
+    .limit(bindparam("most"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +99,7 @@ class Jobs:
         with self._database.write() as connection:
             # The owner's row is kept until the end: creates of one owner come one after the other, so that limits hold,
             # a key makes one job, and numbers become visible in their order.
-            account = connection.execute(
-                select(accounts)
-                .where(accounts.c.id == new.owner, accounts.c.deleted_at.is_(None))
-                .with_for_update()
-            ).one_or_none()
+            account = connection.execute(_LOCK_OWNER, {"id": new.owner}).one_or_none()
             if account is None:
                 raise NotFound(f"there is no account {new.owner!r}")
             if new.idempotency_key is not None:
@@ -95,42 +109,41 @@ class Jobs:
             if not new.sample:
                 self._check_queued(connection, account)
                 check_room(connection, account, new.expected_bytes, self._policy)
-            number = connection.execute(
-                insert(jobs).values(
-                    id=f"video_{secrets.token_hex(16)}",
-                    owner=new.owner,
-                    key_id=new.key_id,
-                    state=State.QUEUED.value,
-                    model=new.model,
-                    request=dict(new.request),
-                    priority=new.priority,
-                    pace=new.pace,
-                    steps=new.steps,
-                    deadline_at=new.deadline_at,
-                    keep_s=new.keep_s,
-                    remixed_from=new.remixed_from,
-                    sources=list(new.sources),
-                    idempotency_key=new.idempotency_key,
-                    fingerprint=fingerprint,
-                    step=0,
-                    furthest_step=0,
-                    created_at=now,
-                    attempt=0,
-                    not_before=now,
-                    failures=0,
-                    crashes=0,
-                    last_event=1,
-                    stored_bytes=new.expected_bytes,
-                    words=folded(new.prompt),
-                    kind=new.kind,
-                    sample=new.sample,
-                )
-            ).inserted_primary_key
-            assert number is not None
+            row = connection.execute(
+                _INSERT,
+                {
+                    "id": f"video_{secrets.token_hex(16)}",
+                    "owner": new.owner,
+                    "key_id": new.key_id,
+                    "state": State.QUEUED.value,
+                    "model": new.model,
+                    "request": dict(new.request),
+                    "priority": new.priority,
+                    "pace": new.pace,
+                    "steps": new.steps,
+                    "deadline_at": new.deadline_at,
+                    "keep_s": new.keep_s,
+                    "remixed_from": new.remixed_from,
+                    "sources": list(new.sources),
+                    "idempotency_key": new.idempotency_key,
+                    "fingerprint": fingerprint,
+                    "step": 0,
+                    "furthest_step": 0,
+                    "created_at": now,
+                    "attempt": 0,
+                    "not_before": now,
+                    "failures": 0,
+                    "crashes": 0,
+                    "last_event": 1,
+                    "stored_bytes": new.expected_bytes,
+                    "words": folded(new.prompt),
+                    "kind": new.kind,
+                    "sample": new.sample,
+                },
+            ).one()
             for source in dict.fromkeys(new.sources):
-                connection.execute(insert(sources).values(job=number[0], source=source))
-            add_event(connection, number[0], 1, Happening.CREATED, State.QUEUED, now, {})
-            row = connection.execute(select(jobs).where(jobs.c.number == number[0])).one()
+                connection.execute(insert(sources).values(job=row.number, source=source))
+            add_event(connection, row.number, 1, Happening.CREATED, State.QUEUED, now, {})
             return Created(Job.from_row(row), replayed=False)
 
     def _check_queued(self, connection: Connection, account: Row[Any]) -> None:
@@ -412,10 +425,8 @@ def _pausable(connection: Connection, scope: PauseScope) -> Row[Any]:
 
 def _events(connection: Connection, row: Row[Any], after: int, limit: int = 100) -> list[Event]:
     # Nothing newer than the row, which was read a moment before: what is told of both belongs together.
-    query = select(events).where(
-        events.c.job == row.number, events.c.number > after, events.c.number <= row.last_event
-    )
-    rows = connection.execute(query.order_by(events.c.number).limit(limit)).all()
+    given = {"job": row.number, "after": after, "last": row.last_event, "most": limit}
+    rows = connection.execute(_EVENTS, given).all()
     return [Event(each.number, each.at, Happening(each.kind), State(each.state), each.data) for each in rows]
 
 

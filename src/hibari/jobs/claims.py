@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select, update
 
 from hibari.contracts import ClaimLost, InvalidRequest
 from hibari.db import Database
@@ -23,6 +23,60 @@ from hibari.jobs.terms import Clock, Policy
 from hibari.jobs.upkeep import TOO_LATE, end_overdue
 
 MAX_MESSAGE_CHARS = 2000
+
+# Put together once: see `moves`.
+_LOCK_ACCOUNT = select(accounts).where(accounts.c.id == bindparam("this")).with_for_update()
+_UPDATE_ACCOUNT = update(accounts).where(accounts.c.id == bindparam("this"))
+_COUNT_MADE = _UPDATE_ACCOUNT.values(made_s=func.coalesce(accounts.c.made_s, 0.0) + bindparam("more_s"))
+_HELD_BY = select(func.count(), func.coalesce(func.sum(jobs.c.crashes), 0)).where(
+    jobs.c.state == State.RUNNING.value, jobs.c.worker == bindparam("worker")
+)
+_HELD = (
+    select(jobs)
+    .where(
+        jobs.c.number == bindparam("number"),
+        jobs.c.state == State.RUNNING.value,
+        jobs.c.attempt == bindparam("attempt"),
+        jobs.c.worker == bindparam("worker"),
+    )
+    .with_for_update()
+)
+_PROLONG = update(jobs).where(jobs.c.number == bindparam("this"))
+_FREE = (
+    select(accounts.c.id)
+    .outerjoin(keys, keys.c.id == bindparam("key", type_=keys.c.id.type))
+    .where(accounts.c.id == bindparam("owner"), *not_paused())
+)
+
+
+def _waiting(max_running: int | None) -> Select[Any]:
+    """The job that comes next at the moment `now`; `max_running` is that of owners of whom nothing else is said."""
+    running = (
+        select(jobs.c.owner, func.count().label("count"))
+        .where(jobs.c.state == State.RUNNING.value, ~jobs.c.sample)
+        .group_by(jobs.c.owner)
+        .subquery()
+    )
+    count = func.coalesce(running.c.count, 0)
+    most = func.coalesce(accounts.c.max_running, max_running)
+    now = bindparam("now")
+    return (
+        select(jobs)
+        .join(accounts, accounts.c.id == jobs.c.owner)
+        .outerjoin(keys, keys.c.id == jobs.c.key_id)
+        .outerjoin(running, running.c.owner == jobs.c.owner)
+        .where(
+            jobs.c.state == State.QUEUED.value,
+            jobs.c.not_before <= now,
+            or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > now),
+            *not_paused(),
+            accounts.c.deleted_at.is_(None),
+            or_(most.is_(None), count < most),
+        )
+        .order_by(jobs.c.priority.desc(), count, func.coalesce(accounts.c.served_at, 0.0), jobs.c.number)
+        .limit(1)
+        .with_for_update(of=jobs, skip_locked=True)
+    )
 
 
 def worker_name() -> str:
@@ -41,6 +95,7 @@ class Claims:
         self._worker = worker
         self._clock = clock
         self._policy = policy or Policy()
+        self._waiting = _waiting(self._policy.max_running)
 
     def claim(self, models: Collection[str] | None = None) -> Claim | None:
         """Take the next job, or None if there is none for this worker now.
@@ -63,13 +118,9 @@ class Claims:
                 row = self._candidate(connection, now, models, full)
                 if row is None or not self._may_take(connection, row):
                     return None
-                account = connection.execute(
-                    select(accounts).where(accounts.c.id == row.owner).with_for_update()
-                ).one()
+                account = connection.execute(_LOCK_ACCOUNT, {"this": row.owner}).one()
                 if self._has_room(connection, account):
-                    connection.execute(
-                        update(accounts).where(accounts.c.id == row.owner).values(served_at=now)
-                    )
+                    connection.execute(_UPDATE_ACCOUNT, {"this": row.owner, "served_at": now})
                     job = move(
                         connection,
                         row,
@@ -88,43 +139,15 @@ class Claims:
     def _candidate(
         self, connection: Connection, now: float, models: Collection[str] | None, full: set[str]
     ) -> Row[Any] | None:
-        running = (
-            select(jobs.c.owner, func.count().label("count"))
-            .where(jobs.c.state == State.RUNNING.value, ~jobs.c.sample)
-            .group_by(jobs.c.owner)
-            .subquery()
-        )
-        count = func.coalesce(running.c.count, 0)
-        most = func.coalesce(accounts.c.max_running, self._policy.max_running)
-        query = (
-            select(jobs)
-            .join(accounts, accounts.c.id == jobs.c.owner)
-            .outerjoin(keys, keys.c.id == jobs.c.key_id)
-            .outerjoin(running, running.c.owner == jobs.c.owner)
-            .where(
-                jobs.c.state == State.QUEUED.value,
-                jobs.c.not_before <= now,
-                or_(jobs.c.deadline_at.is_(None), jobs.c.deadline_at > now),
-                *not_paused(),
-                accounts.c.deleted_at.is_(None),
-                or_(most.is_(None), count < most),
-            )
-            .order_by(jobs.c.priority.desc(), count, func.coalesce(accounts.c.served_at, 0.0), jobs.c.number)
-            .limit(1)
-            .with_for_update(of=jobs, skip_locked=True)
-        )
+        query = self._waiting
         if models is not None:
             query = query.where(jobs.c.model.in_(models))
         if full:
             query = query.where(jobs.c.owner.not_in(full))
-        return connection.execute(query).one_or_none()
+        return connection.execute(query, {"now": now}).one_or_none()
 
     def _may_take(self, connection: Connection, row: Row[Any]) -> bool:
-        held, suspects = connection.execute(
-            select(func.count(), func.coalesce(func.sum(jobs.c.crashes), 0)).where(
-                jobs.c.state == State.RUNNING.value, jobs.c.worker == self._worker
-            )
-        ).one()
+        held, suspects = connection.execute(_HELD_BY, {"worker": self._worker}).one()
         return held == 0 or (suspects == 0 and row.crashes == 0)
 
     def _has_room(self, connection: Connection, account: Row[Any]) -> bool:
@@ -207,16 +230,12 @@ class Claims:
         if changed or "began_at" in values:
             record_progress(connection, row, now, **values, **shown)
         else:
-            connection.execute(update(jobs).where(jobs.c.number == row.number).values(**values))
+            connection.execute(_PROLONG, {"this": row.number, **values})
 
     def _order(self, connection: Connection, row: Row[Any]) -> Order:
         if row.cancel_requested_at is not None:
             return Order.CANCEL
-        free = connection.execute(
-            select(accounts.c.id)
-            .outerjoin(keys, keys.c.id == row.key_id)
-            .where(accounts.c.id == row.owner, *not_paused())
-        ).first()
+        free = connection.execute(_FREE, {"owner": row.owner, "key": row.key_id}).first()
         return Order.RELEASE if free is None else Order.GO_ON
 
     def complete(self, claim: Claim, result: Mapping[str, Any], *, stored_bytes: int | None = None) -> Job:
@@ -235,16 +254,13 @@ class Claims:
         with self._database.write() as connection:
             row = self._held(connection, claim)
             if not row.sample and stored_bytes is not None and stored_bytes > (row.stored_bytes or 0):
-                account = connection.execute(
-                    select(accounts).where(accounts.c.id == row.owner).with_for_update()
-                ).one()
+                account = connection.execute(_LOCK_ACCOUNT, {"this": row.owner}).one()
                 grown = stored_bytes - (row.stored_bytes or 0)
                 what = "the video became larger than was expected, by"
                 check_room(connection, account, grown, self._policy, what=what)
             learn_pace(connection, row, now)
             if not row.sample and (made_s := _length_s(result)):
-                counted = func.coalesce(accounts.c.made_s, 0.0) + made_s
-                connection.execute(update(accounts).where(accounts.c.id == row.owner).values(made_s=counted))
+                connection.execute(_COUNT_MADE, {"this": row.owner, "more_s": made_s})
             return move(
                 connection,
                 row,
@@ -344,18 +360,8 @@ class Claims:
             return move(connection, row, Happening.RELEASED, now, checkpoint=kept, lease_until=None)
 
     def _held(self, connection: Connection, claim: Claim) -> Row[Any]:
-        row = connection.execute(
-            select(jobs)
-            .where(
-                jobs.c.number == claim.job.number,
-                and_(
-                    jobs.c.state == State.RUNNING.value,
-                    jobs.c.attempt == claim.attempt,
-                    jobs.c.worker == self._worker,
-                ),
-            )
-            .with_for_update()
-        ).one_or_none()
+        given = {"number": claim.job.number, "attempt": claim.attempt, "worker": self._worker}
+        row = connection.execute(_HELD, given).one_or_none()
         if row is None:
             raise ClaimLost(
                 f"{claim.job.id} is no longer held by attempt {claim.attempt} of {self._worker}; "

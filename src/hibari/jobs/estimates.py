@@ -34,6 +34,12 @@ _OWNERS = (
     .where(jobs.c.state.in_([State.RUNNING.value, State.QUEUED.value]))
     .group_by(jobs.c.owner)
 )
+_PACE = select(paces.c.step_s).where(paces.c.name == bindparam("name"))
+_LEARN = (
+    update(paces)
+    .where(paces.c.name == bindparam("this"))
+    .values(step_s=(1 - NEWEST_SHARE) * paces.c.step_s + NEWEST_SHARE * bindparam("newest_s"))
+)
 
 
 def estimate(
@@ -45,7 +51,7 @@ def estimate(
     """
     if State(row.state) in FINAL:
         return None
-    pace = connection.execute(select(paces.c.step_s).where(paces.c.name == row.pace)).scalar_one_or_none()
+    pace = connection.execute(_PACE, {"name": row.pace}).scalar_one_or_none()
     if row.state == State.RUNNING.value:
         own = own_pace(row, now)
         step_s = pace if own is None else own
@@ -96,9 +102,10 @@ def learn_pace(connection: Connection, row: Row[Any], now: float) -> None:
     if row.pace is None or row.began_at is None or row.began_step != 0 or not row.steps:
         return
     step_s = max(0.0, now - row.began_at) / row.steps
-    mixed = (1 - NEWEST_SHARE) * paces.c.step_s + NEWEST_SHARE * step_s
-    if not insert_if_absent(connection, paces, name=row.pace, step_s=step_s):
-        connection.execute(update(paces).where(paces.c.name == row.pace).values(step_s=mixed))
+    if not connection.execute(_LEARN, {"this": row.pace, "newest_s": step_s}).rowcount:
+        insert_if_absent(
+            connection, paces, name=row.pace, step_s=step_s
+        )  # of two first ones at once, one counts
 
 
 def _position(owner: str, owners: Sequence[Row[*tuple[Any, ...]]]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, insert, select, update
 
 from hibari.contracts import NotFound
 from hibari.db.schema import accounts, events, jobs, keys, switches
@@ -17,6 +17,15 @@ TIDY_AFTER_S = 5.0  # a worker that is alive has tidied up by itself until then
 PAUSED = "paused"  # the switch by which everything is paused
 
 _ID = re.compile(r"video_[0-9a-f]{32}")
+
+# Statements that every request or every step comes by are put together once: that takes longer than to execute them.
+_JOB = select(jobs).where(jobs.c.id == bindparam("id"), jobs.c.deleted_at.is_(None))
+_JOB_OF_OWNER = _JOB.where(jobs.c.owner == bindparam("owner"))
+_WRITE = update(jobs).where(jobs.c.number == bindparam("this")).returning(jobs)
+_ADD_EVENT = insert(events)
+_MOVE_PROGRESS = update(events).where(
+    events.c.job == bindparam("this"), events.c.kind == Happening.PROGRESS.value
+)
 
 
 def locked(connection: Connection, job_id: str, *, owner: str | None = None) -> Row[Any]:
@@ -36,10 +45,9 @@ def found(connection: Connection, job_id: str, *, owner: str | None = None, lock
     """
     row = None
     if is_id(job_id):
-        query = select(jobs).where(jobs.c.id == job_id, jobs.c.deleted_at.is_(None))
-        if owner is not None:
-            query = query.where(jobs.c.owner == owner)
-        row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+        query = _JOB if owner is None else _JOB_OF_OWNER
+        given = {"id": job_id, "owner": owner}
+        row = connection.execute(query.with_for_update() if lock else query, given).one_or_none()
     if row is None:
         raise NotFound(f"there is no video {job_id[:60]!r}")
     return row
@@ -97,9 +105,6 @@ def cancel(connection: Connection, row: Row[Any], now: float, **values: Any) -> 
 
 def record_progress(connection: Connection, row: Row[Any], now: float, **values: Any) -> Job:
     """Write where a locked, running row stands; the event takes the place of the progress before it."""
-    connection.execute(
-        delete(events).where(events.c.job == row.number, events.c.kind == Happening.PROGRESS.value)
-    )
     data = {name: values.get(name, getattr(row, name)) for name in ("step", "steps", "preview")}
     return _write(connection, row, Happening.PROGRESS, State(row.state), now, data, values)
 
@@ -114,11 +119,10 @@ def _write(
     values: dict[str, Any],
 ) -> Job:
     number = row.last_event + 1
-    connection.execute(
-        update(jobs).where(jobs.c.number == row.number).values(state=state.value, last_event=number, **values)
-    )
+    written = {"this": row.number, "state": state.value, "last_event": number, **values}
+    job = Job.from_row(connection.execute(_WRITE, written).one())
     add_event(connection, row.number, number, happening, state, now, data or {})
-    return Job.from_row(connection.execute(select(jobs).where(jobs.c.number == row.number)).one())
+    return job
 
 
 def add_event(
@@ -130,9 +134,10 @@ def add_event(
     now: float,
     data: dict[str, Any],
 ) -> None:
-    """Append to a job's history."""
-    connection.execute(
-        insert(events).values(
-            job=job_number, number=number, at=now, kind=happening.value, state=state.value, data=data
-        )
-    )
+    """Append to a job's history. Of progress only the latest is kept: it takes the place of that before it."""
+    written = {"number": number, "at": now, "state": state.value, "data": data}
+    moved = 0
+    if happening is Happening.PROGRESS:
+        moved = connection.execute(_MOVE_PROGRESS, {"this": job_number, **written}).rowcount
+    if not moved:
+        connection.execute(_ADD_EVENT, {"job": job_number, "kind": happening.value, **written})

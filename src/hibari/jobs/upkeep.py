@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, or_, select, update
 
 from hibari.db import Database
 from hibari.db.schema import accounts, jobs, keys, paces
@@ -82,6 +82,21 @@ class Waiting:
     jobs: int
     size_bytes: int
     oldest_s: float
+
+
+# Put together once: see `moves`.
+_overdue = or_(
+    and_(jobs.c.state == State.RUNNING.value, jobs.c.lease_until <= bindparam("now")),
+    and_(jobs.c.state.not_in([state.value for state in FINAL]), jobs.c.deadline_at <= bindparam("now")),
+)
+_IS_OVERDUE = select(jobs.c.number).where(_overdue).limit(1)
+_OVERDUE = (
+    select(jobs)
+    .where(_overdue)
+    .order_by(jobs.c.number)
+    .limit(SWEEP_AT_ONCE)
+    .with_for_update(skip_locked=True)
+)
 
 
 class Upkeep:
@@ -259,19 +274,11 @@ class Upkeep:
 
 def end_overdue(database: Database, now: float, policy: Policy) -> int:
     """Take jobs from workers that are no longer heard of, and end those whose deadline has passed; how many."""
-    lease_out = (jobs.c.state == State.RUNNING.value) & (jobs.c.lease_until <= now)
-    late = jobs.c.state.not_in([state.value for state in FINAL]) & (jobs.c.deadline_at <= now)
     with database.read() as connection:  # nearly always there is nothing, and then nobody is kept waiting
-        if connection.execute(select(jobs.c.number).where(or_(lease_out, late)).limit(1)).first() is None:
+        if connection.execute(_IS_OVERDUE, {"now": now}).first() is None:
             return 0
     with database.write() as connection:
-        rows = connection.execute(
-            select(jobs)
-            .where(or_(lease_out, late))
-            .order_by(jobs.c.number)
-            .limit(SWEEP_AT_ONCE)
-            .with_for_update(skip_locked=True)
-        ).all()
+        rows = connection.execute(_OVERDUE, {"now": now}).all()
         for row in rows:
             _end(connection, row, now, policy)
     return len(rows)

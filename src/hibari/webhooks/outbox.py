@@ -6,12 +6,19 @@ import json
 import secrets
 from typing import Literal, get_args
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from hibari.db.schema import webhook_deliveries, webhook_endpoints
 
 EventType = Literal["video.completed", "video.failed"]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
+
+_LISTENING = (
+    select(webhook_endpoints.c.id, webhook_endpoints.c.event_types)
+    .where(webhook_endpoints.c.account_id == bindparam("account"), webhook_endpoints.c.disabled_at.is_(None))
+    # An endpoint that is deleted meanwhile must not make the event itself fail.
+    .with_for_update(read=True, key_share=True)
+)
 
 
 def announce(
@@ -25,12 +32,7 @@ def announce(
         object_id: to what, such as a video's id.
         now: when, Unix seconds.
     """
-    rows = connection.execute(
-        select(webhook_endpoints.c.id, webhook_endpoints.c.event_types)
-        .where(webhook_endpoints.c.account_id == account_id, webhook_endpoints.c.disabled_at.is_(None))
-        # An endpoint that is deleted meanwhile must not make the event itself fail.
-        .with_for_update(read=True, key_share=True)
-    ).all()
+    rows = connection.execute(_LISTENING, {"account": account_id}).all()
     wanted = [row.id for row in rows if event_type in row.event_types]
     if not wanted:
         return
