@@ -40,7 +40,7 @@ def _insert_jobs(connection: Connection) -> None:
 
 # What lies in a database of each revision, for the test that brings it up from there. A new revision adds a line.
 ROWS: dict[str, Callable[[Connection], None]] = dict.fromkeys(
-    ("0001", "0002", "0003", "0004", "0005", "0006"), _insert_account
+    ("0001", "0002", "0003", "0004", "0005", "0006", "0007"), _insert_account
 ) | {"0004": _insert_jobs}
 
 

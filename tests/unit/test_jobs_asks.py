@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from queue_bench import START, Queue
+from sqlalchemy import event
 
 from hibari import jobs as package
 from hibari.accounts import Role
@@ -313,6 +314,33 @@ def test_an_estimate_comes_from_what_was_measured(queue: Queue) -> None:
     assert running.job.priority == 1
     worker.heartbeat(running, step=0)
     assert estimate(first)[0] == 1  # behind bob's, now
+
+
+def test_a_page_estimates_its_jobs_in_one_go(queue: Queue) -> None:
+    queue.add(pace="p")
+    done, claim = queue.worker(), queue.claim()
+    done.heartbeat(claim, step=0)
+    queue.clock.pass_s(10)
+    done.complete(claim, {})
+    queue.add(pace="p")
+    done.heartbeat(queue.claim(), step=1)  # it runs, and is in its first step
+    queue.add("bob", pace="p", priority=1)
+    for steps in (10, 20, 30):
+        queue.add(pace="p", steps=steps)
+    queue.add(pace="never measured")
+    statements: list[str] = []
+    listener: Any = lambda _, __, statement, *___: statements.append(statement)  # noqa: E731
+    event.listen(queue.database.engine, "before_cursor_execute", listener)
+    page = queue.jobs.page(limit=100, estimated=True)
+    event.remove(queue.database.engine, "before_cursor_execute", listener)
+    assert (
+        len([one for one in statements if one.startswith("SELECT")]) == 4
+    )  # jobs, a pace, the queue, places in it
+    singly = {job.id: queue.jobs.estimate(job.id) for job in page.jobs}
+    assert page.estimates == {name: one for name, one in singly.items() if one is not None}
+    assert [page.estimates[job.id].position for job in page.jobs[:6]] == [4, 3, 2, 1, 0, 0]
+    assert len(page.estimates) == 6
+    assert queue.jobs.page(limit=100).estimates == {}
 
 
 def test_news_are_what_came_after_an_event(queue: Queue) -> None:

@@ -163,7 +163,8 @@ jobs = Table(
     Column("sample", Boolean, nullable=False, server_default=false()),
     CheckConstraint("state IN ('queued', 'running', 'completed', 'failed', 'cancelled')", name="state"),
     UniqueConstraint("owner", "idempotency_key"),
-    Index(None, "state", "owner"),
+    # Whoever looks at the queue counts in it: `jobs.estimates`.
+    Index(None, "state", "owner", "priority", "pace", "steps"),
     Index(None, "owner", "number"),
     Index(None, "expires_at"),
     Index(None, "deleted_at"),

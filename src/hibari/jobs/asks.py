@@ -17,7 +17,7 @@ from hibari.audit import Action, Actor, Target, note
 from hibari.contracts import Conflict, InvalidRequest, LimitReached, NotFound
 from hibari.db import Database, insert_if_absent
 from hibari.db.schema import accounts, events, jobs, keys, paces, sources, switches
-from hibari.jobs.estimates import estimate, forecast
+from hibari.jobs.estimates import estimate, estimates, forecast
 from hibari.jobs.gallery import Wanted, folded, ids_of
 from hibari.jobs.moves import PAUSED, add_event, cancel, found, is_id, locked
 from hibari.jobs.records import Created, Estimate, Event, Job, NewJob, Page
@@ -177,6 +177,7 @@ class Jobs:
         limit: int = 20,
         newest_first: bool = True,
         wanted: Wanted | None = None,
+        estimated: bool = False,
     ) -> Page:
         """A part of the list of jobs, in the order in which they were created.
 
@@ -189,6 +190,7 @@ class Jobs:
             limit: 1 to MAX_PAGE.
             newest_first: or the oldest first.
             wanted: only such jobs; `after` need not be one.
+            estimated: say also when each is likely to be finished.
 
         Raises:
             InvalidRequest: the limit is out of range, too much is wanted, or there is no job `after`.
@@ -213,7 +215,10 @@ class Jobs:
                 query = query.where(jobs.c.number < place if newest_first else jobs.c.number > place)
             order = jobs.c.number.desc() if newest_first else jobs.c.number.asc()
             rows = connection.execute(query.where(*mine).order_by(order).limit(limit + 1)).all()
-        return Page(tuple(Job.from_row(row) for row in rows[:limit]), has_more=len(rows) > limit)
+            told = estimates(connection, rows[:limit], self._clock()) if estimated else {}
+        page = tuple(Job.from_row(row) for row in rows[:limit])
+        by_id = {job.id: told[job.number] for job in page if job.number in told}
+        return Page(page, has_more=len(rows) > limit, estimates=by_id)
 
     def events(
         self, job_id: str, *, after: int = 0, limit: int = 100, owner: str | None = None
@@ -266,7 +271,7 @@ class Jobs:
         """When a job would be likely to be finished that `owner` queued now. `guess_s` is what it would take alone, for
         the case that nothing of its pace was measured."""
         with self._database.read() as connection:
-            return forecast(connection, owner, pace, steps, self._clock(), guess_s)
+            return forecast(connection, owner, pace, steps, guess_s)
 
     def paces(self) -> dict[str, float]:
         """Seconds a step of each pace, as far as they were measured."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, or_, select, update
+from sqlalchemy import BindParameter, Connection, Row, Select, bindparam, func, or_, select, update
 
 from hibari.contracts import ClaimLost, InvalidRequest
 from hibari.db import Database
@@ -59,7 +59,7 @@ def _waiting(max_running: int | None) -> Select[Any]:
     )
     count = func.coalesce(running.c.count, 0)
     most = func.coalesce(accounts.c.max_running, max_running)
-    now = bindparam("now")
+    now: BindParameter[float] = bindparam("now")
     return (
         select(jobs)
         .join(accounts, accounts.c.id == jobs.c.owner)

@@ -3,38 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, case, func, literal, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, literal, select, union_all, update
 
 from hibari.db import insert_if_absent
 from hibari.db.schema import jobs, paces
 from hibari.jobs.records import Estimate
-from hibari.jobs.states import FINAL, State
+from hibari.jobs.states import State
 
 NEWEST_SHARE = 0.3  # of the newest measurement in a pace; the rest is what was known before
 
-_running, _queued = jobs.c.state == State.RUNNING.value, jobs.c.state == State.QUEUED.value
-_left_s = func.coalesce(jobs.c.steps - jobs.c.step, 0) * func.coalesce(paces.c.step_s, 0)
-_alike = and_(_queued, jobs.c.priority == bindparam("priority"), jobs.c.number != bindparam("number"))
-# What runs and what waits, an owner a row, and how it stands to a job: in one walk through the queue, and put together
-# once, as every poll of a queued job comes by here.
-_OWNERS = (
+# Put together once: see `moves`. What waits is counted within an index, without looking at a job: every poll of a
+# queued one comes by here. What a checkpoint saves of a job that waits again is left out, which that index has not.
+_queued, _running = jobs.c.state == State.QUEUED.value, jobs.c.state == State.RUNNING.value
+_groups = union_all(
     select(
+        literal(State.QUEUED.value).label("state"),
         jobs.c.owner,
-        func.count(case((_running, 1))).label("running"),
-        func.coalesce(func.sum(case((_running, _left_s))), 0.0).label("running_s"),
-        func.count(case((_queued, 1))).label("queued"),
-        func.coalesce(func.sum(case((_queued, _left_s))), 0.0).label("queued_s"),
-        func.count(case((and_(_queued, jobs.c.priority > bindparam("priority")), 1))).label("above"),
-        func.count(case((and_(_alike, jobs.c.number < bindparam("number")), 1))).label("earlier"),
-        func.count(case((_alike, 1))).label("alike"),
+        jobs.c.priority,
+        jobs.c.pace,
+        func.count().label("jobs"),
+        func.coalesce(func.sum(jobs.c.steps), 0).label("steps"),
     )
-    .select_from(jobs.outerjoin(paces, paces.c.name == jobs.c.pace))
-    .where(jobs.c.state.in_([State.RUNNING.value, State.QUEUED.value]))
-    .group_by(jobs.c.owner)
+    .where(_queued)
+    .group_by(jobs.c.owner, jobs.c.priority, jobs.c.pace),
+    select(
+        literal(State.RUNNING.value),
+        jobs.c.owner,
+        jobs.c.priority,
+        jobs.c.pace,
+        func.count(),
+        func.coalesce(func.sum(jobs.c.steps - jobs.c.step), 0),
+    )
+    .where(_running)
+    .group_by(jobs.c.owner, jobs.c.priority, jobs.c.pace),
+).subquery()
+_GROUPS = select(_groups, paces.c.step_s).outerjoin(paces, paces.c.name == _groups.c.pace)
+_one = jobs.alias()
+_EARLIER = (
+    select(_one.c.number, func.count().label("jobs"))
+    .join(
+        jobs,
+        and_(
+            _queued,
+            jobs.c.owner == _one.c.owner,
+            jobs.c.priority == _one.c.priority,
+            jobs.c.number < _one.c.number,
+        ),
+    )
+    .where(_one.c.number.in_(bindparam("numbers", expanding=True)))
+    .group_by(_one.c.number)
 )
-_PACE = select(paces.c.step_s).where(paces.c.name == bindparam("name"))
+_PACES = select(paces.c.name, paces.c.step_s).where(paces.c.name.in_(bindparam("names", expanding=True)))
 _LEARN = (
     update(paces)
     .where(paces.c.name == bindparam("this"))
@@ -42,54 +64,93 @@ _LEARN = (
 )
 
 
-def estimate(
-    connection: Connection, row: Row[*tuple[Any, ...]], now: float, guess_s: float | None = None
-) -> Estimate | None:
-    """When a job is likely to be finished; None if it is. `guess_s` is what it takes alone, where nothing was measured.
+def estimates(
+    connection: Connection, rows: Sequence[Row[*tuple[Any, ...]]], now: float
+) -> dict[int, Estimate]:
+    """When jobs are likely to be finished, by their numbers; those that are over have none.
 
     A queued one waits for what runs and for what is likely to begin before it, on as many lanes as are busy now.
     """
-    if State(row.state) in FINAL:
-        return None
-    pace = connection.execute(_PACE, {"name": row.pace}).scalar_one_or_none()
-    if row.state == State.RUNNING.value:
-        own = own_pace(row, now)
-        step_s = pace if own is None else own
-        return Estimate(0, _times(row.steps, row.step, step_s))
-    owners = connection.execute(_OWNERS, {"priority": row.priority, "number": row.number}).all()
-    position = _position(row.owner, owners)
-    own_s = guess_s if pace is None else _times(row.steps, row.step, pace)
-    if own_s is None:
-        return Estimate(position, None)
-    queued_mean_s = sum(owner.queued_s for owner in owners) / max(1, sum(owner.queued for owner in owners))
-    ahead_s = sum(owner.running_s for owner in owners) + position * queued_mean_s
-    return Estimate(position, ahead_s / max(1, sum(owner.running for owner in owners)) + own_s)
+    found: dict[int, Estimate] = {}
+    running = {row.number: own_pace(row, now) for row in rows if row.state == State.RUNNING.value}
+    step_s = _step_s(connection, {row.pace for row in rows if running.get(row.number, 0) is None} - {None})
+    for row in rows:
+        if row.number in running:
+            own = running[row.number]
+            found[row.number] = Estimate(
+                0, _times(row.steps, row.step, step_s.get(row.pace) if own is None else own)
+            )
+    waiting = [row for row in rows if row.state == State.QUEUED.value]
+    if waiting:
+        queue = _Queue.of(connection)
+        numbers = {"numbers": [row.number for row in waiting]}
+        earlier: dict[int, int] = {row.number: row.jobs for row in connection.execute(_EARLIER, numbers)}
+        for row in waiting:
+            own_s = _times(row.steps, row.step, queue.step_s(row.pace))
+            found[row.number] = queue.estimate(row.owner, row.priority, earlier.get(row.number, 0), own_s)
+    return found
+
+
+def estimate(connection: Connection, row: Row[*tuple[Any, ...]], now: float) -> Estimate | None:
+    """`estimates` of one job; None if it is over."""
+    return estimates(connection, [row], now).get(row.number)
 
 
 def forecast(
-    connection: Connection, owner: str, pace: str, steps: int, now: float, guess_s: float | None = None
+    connection: Connection, owner: str, pace: str, steps: int, guess_s: float | None = None
 ) -> Estimate:
-    """What `estimate` would say of a job that the owner queued now."""
-    last = select(func.coalesce(func.max(jobs.c.number), 0) + 1).scalar_subquery()
-    newest = connection.execute(
-        select(
-            last.label("number"),
-            literal(owner).label("owner"),
-            literal(0).label("priority"),
-            literal(State.QUEUED.value).label("state"),
-            literal(pace).label("pace"),
-            literal(steps).label("steps"),
-            literal(0).label("step"),
-        )
-    ).one()
-    found = estimate(connection, newest, now, guess_s)
-    assert found is not None
-    return found
+    """What `estimate` would say of a job that the owner queued now. `guess_s` is what it takes alone, where nothing was
+    measured."""
+    step_s = _step_s(connection, {pace}).get(pace)
+    queue = _Queue.of(connection)
+    own_s = guess_s if step_s is None else _times(steps, 0, step_s)
+    return queue.estimate(owner, 0, queue.alike(0).get(owner, 0), own_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """What waits and what runs: a row for the jobs that have owner, priority and pace in common."""
+
+    waiting: Sequence[Row[Any]]
+    running: Sequence[Row[Any]]
+
+    @classmethod
+    def of(cls, connection: Connection) -> _Queue:
+        rows = connection.execute(_GROUPS).all()
+        waiting = [row for row in rows if row.state == State.QUEUED.value]
+        return cls(waiting, [row for row in rows if row.state == State.RUNNING.value])
+
+    def step_s(self, pace: str | None) -> float | None:
+        """Seconds a step of a job that waits, by its pace; None if that was not measured."""
+        return next((row.step_s for row in self.waiting if row.pace == pace), None)
+
+    def alike(self, priority: int) -> dict[str, int]:
+        """By owner, how many jobs of that priority wait."""
+        counts: dict[str, int] = {}
+        for row in self.waiting:
+            if row.priority == priority:
+                counts[row.owner] = counts.get(row.owner, 0) + row.jobs
+        return counts
+
+    def estimate(self, owner: str, priority: int, earlier: int, own_s: float | None) -> Estimate:
+        """Of a job that takes `own_s` alone, and before which `earlier` of its owner's with its priority wait.
+
+        Before it begin all of higher priority, the owner's own earlier ones, and as owners take turns, of each other
+        owner as many as of this one.
+        """
+        above = sum(row.jobs for row in self.waiting if row.priority > priority)
+        others = sum(min(count, earlier + 1) for name, count in self.alike(priority).items() if name != owner)
+        position = above + earlier + others
+        if own_s is None:
+            return Estimate(position, None)
+        queued_mean_s = _all_s(self.waiting) / max(1, sum(row.jobs for row in self.waiting))
+        ahead_s = _all_s(self.running) + position * queued_mean_s
+        return Estimate(position, ahead_s / max(1, sum(row.jobs for row in self.running)) + own_s)
 
 
 def own_pace(row: Row[Any], now: float) -> float | None:
     """Seconds a step of the running attempt; None before its second step."""
-    if row.began_at is None or row.step <= row.began_step:
+    if row.state != State.RUNNING.value or row.began_at is None or row.step <= row.began_step:
         return None
     return max(0.0, now - row.began_at) / (row.step - row.began_step)
 
@@ -108,12 +169,14 @@ def learn_pace(connection: Connection, row: Row[Any], now: float) -> None:
         )  # of two first ones at once, one counts
 
 
-def _position(owner: str, owners: Sequence[Row[*tuple[Any, ...]]]) -> int:
-    """Jobs likely to begin before this one of `owner`: all of higher priority, the owner's own earlier ones, and as
-    owners take turns, of each other owner as many as of this one."""
-    own_earlier = next((each.earlier for each in owners if each.owner == owner), 0)
-    others = sum(min(each.alike, own_earlier + 1) for each in owners if each.owner != owner)
-    return sum(each.above for each in owners) + own_earlier + others
+def _step_s(connection: Connection, names: set[str]) -> dict[str, float]:
+    if not names:
+        return {}
+    return {row.name: row.step_s for row in connection.execute(_PACES, {"names": sorted(names)})}
+
+
+def _all_s(groups: Sequence[Row[Any]]) -> float:
+    return sum(group.steps * (group.step_s or 0.0) for group in groups)
 
 
 def _times(steps: int | None, step: int, step_s: float | None) -> float | None:

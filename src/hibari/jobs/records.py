@@ -153,10 +153,12 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some jobs out of a list, in its order; `has_more` if others come after them."""
+    """Some jobs out of a list, in its order; `has_more` if others come after them. `estimates` are by id, of those jobs
+    that are not over, if they were asked for."""
 
     jobs: tuple[Job, ...]
     has_more: bool
+    estimates: Mapping[str, Estimate] = field(default_factory=dict[str, "Estimate"])
 
 
 @dataclass(frozen=True, slots=True)
