@@ -4,7 +4,7 @@
 |---|---|---|
 | `HIBARI_MODEL` | the model when none is named | `mini` |
 | `HIBARI_THREADS` | processor threads that torch uses | all cores that this process may use |
-| `HIBARI_DEVICE` | `auto` (a GPU if there is one), `cpu` or `cuda` | `auto` |
+| `HIBARI_DEVICE` | `auto` (a GPU if there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1` | `auto` |
 | `HIBARI_CACHE` | folder for what can be computed again, such as read prompts | `hibari` in the user's cache folder |
 | `HIBARI_MEMORY_MB` | memory that models and generations may take together | most of what is free |
 | `HIBARI_HISTORY_MB` | memory for what Pyramid Flow keeps of frames for those that follow; 0 is none | `1024` |
@@ -31,15 +31,14 @@ A variable that is set to nothing counts as not set.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from hibari.contracts import InvalidRequest
 
-Device = Literal["auto", "cpu", "cuda"]
 MAX_THREADS = 1024
 MIN_LEASE_S = 2  # heartbeats come several times in that time, also on a busy machine
 
@@ -51,7 +50,7 @@ class Settings:
     Attributes:
         model: the model when none is named; the catalog knows whether it exists.
         threads: processor threads that torch uses, 1 to MAX_THREADS.
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "cuda", or "cuda:" with a GPU's number.
         cache: folder for what can be computed again; it need not exist.
         memory_bytes: what models and generations may take together; None for most of what is free.
         history_bytes: what Pyramid Flow may keep of frames for those that follow.
@@ -62,7 +61,7 @@ class Settings:
 
     model: str
     threads: int
-    device: Device
+    device: str
     cache: Path
     memory_bytes: int | None
     history_bytes: int
@@ -171,6 +170,11 @@ def set_defaults(**values: str) -> None:
         os.environ.setdefault(name, value)
 
 
+def environment_with(**values: str) -> dict[str, str]:
+    """This process's environment with other values: for a process that it starts."""
+    return os.environ | values
+
+
 def _available_cores() -> int:
     # A container or taskset may allow fewer cores than the machine has.
     if hasattr(os, "sched_getaffinity"):
@@ -226,14 +230,12 @@ def _memory_bytes(value: str) -> int | None:
     return int(value) * 2**20
 
 
-def _device(value: str) -> Device:
-    match value:
-        case "auto" | "cpu" | "cuda":
-            return value
-        case _:
-            raise InvalidRequest(
-                f"HIBARI_DEVICE is {value!r}; must be auto, cpu or cuda", field="HIBARI_DEVICE"
-            )
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", value):
+        raise InvalidRequest(
+            f"HIBARI_DEVICE is {value!r}; must be auto, cpu, cuda, or a GPU as cuda:1", field="HIBARI_DEVICE"
+        )
+    return value
 
 
 def _data_dir(values: Mapping[str, str]) -> Path:

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,9 @@ import typer
 
 from hibari import catalog
 from hibari.cli import stop
+from hibari.cli.supervise import STOP_WITHIN_S, Supervisor, stop_all
 from hibari.contracts import InvalidRequest, MissingPart, OutputError
-from hibari.settings import ServerSettings, Settings
+from hibari.settings import ServerSettings, Settings, environment_with
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder for the database and the videos.", metavar="FOLDER")
@@ -37,7 +39,12 @@ def serve(
     ] = None,
     data_dir: DataDir = None,
     workers: Annotated[
-        int, typer.Option(min=0, max=64, help="Worker processes; 0 if they all run elsewhere.")
+        int,
+        typer.Option(
+            min=0,
+            max=64,
+            help="Worker processes, on each GPU where there are several; 0 if all run elsewhere.",
+        ),
     ] = 1,
     jobs: JobsOption = JOBS,
     no_samples: Annotated[
@@ -58,8 +65,14 @@ def serve(
         raise MissingPart(
             f"the server needs the package {error.name}; install it with: pip install 'hibari[server]'"
         ) from error
-    from hibari.cli.supervise import Supervisor
     from hibari.webhooks import Deliverer
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            """Workers stop while answers that are on their way are still given, so that all is over in time."""
+            for supervisor in supervisors:
+                supervisor.tell()
+            await super().shutdown(sockets)
 
     log()
     with _listening(settings) as listening:
@@ -78,20 +91,22 @@ def serve(
             deliverer.start()
             typer.echo(f"hibari serves http://{shown}:{bound_port}/v1 from {settings.data_dir}")
             typer.echo(f"studio at http://{_reachable(shown)}:{bound_port}/")
-            uvicorn.Server(config).run(sockets=[listening])
+            Server(config).run(sockets=[listening])
         except (KeyboardInterrupt, stop.Terminated):
             pass  # the server has stopped in peace, and only repeats the signal that told it to
         finally:
+            for supervisor in supervisors:
+                supervisor.tell()
             app.state.readers.close()
             deliverer.stop()
-            for supervisor in supervisors:
-                supervisor.stop()
+            stop_all(supervisors)
 
 
-def _worker_command(data_dir: Path, jobs: int) -> list[str]:
+def _worker_command(data_dir: Path, jobs: int, models: Sequence[str] = ()) -> list[str]:
     """`worker` below, as a child of ours."""
     own = [sys.executable, "-m", "hibari", "worker", "--with-parent"]
-    return [*own, "--jobs", str(jobs), "--data-dir", str(data_dir)]
+    named = [word for name in models for word in ("--model", name)]
+    return [*own, "--jobs", str(jobs), "--data-dir", str(data_dir), *named]
 
 
 def worker(
@@ -102,27 +117,54 @@ def worker(
         bool, typer.Option("--with-parent", hidden=True, help="Stop when the standard input ends.")
     ] = False,
 ) -> None:
-    """Make the videos that the database has queued, on this machine."""
+    """Make the videos that the database has queued, on this machine: on all its GPUs, or on that of HIBARI_DEVICE."""
     settings = ServerSettings.from_environment(data_dir=data_dir)
     machine = Settings.from_environment()
     for name in model or []:
         catalog.spec(name)
+    from hibari.engine.runtime import gpus
     from hibari.worker import worker_on
 
     log()
+    if (count := gpus(machine)) > 1:
+        stopping = threading.Event()
+        _listen_for_the_end(stopping.set, with_parent)
+        on_each_gpu(_worker_command(settings.data_dir, jobs, model or ()), machine, count, stopping)
+        return
     with worker_on(settings, machine, models=model or None, max_jobs=jobs) as taker:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: taker.stop())
-        if with_parent:
-            threading.Thread(target=_wait_for_parent, args=(taker.stop,), daemon=True).start()
+        _listen_for_the_end(taker.stop, with_parent)
         taker.run()
 
 
-def _wait_for_parent(stop_worker: object) -> None:
-    """The other end of the standard input is the parent's: it ends when the parent does, however that happens."""
-    assert callable(stop_worker)
-    sys.stdin.read()
-    stop_worker()
+def on_each_gpu(command: Sequence[str], machine: Settings, count: int, stopping: threading.Event) -> None:
+    """Keep a process running for each of `count` GPUs until `stopping` is set. A process has one, by HIBARI_DEVICE, and
+    an equal part of the machine's threads: what brings one down, as a GPU that fails, leaves the others alone."""
+    threads = str(max(1, machine.threads // count))
+    supervisors = [
+        Supervisor(
+            command,
+            environment_with(HIBARI_DEVICE=f"cuda:{number}", HIBARI_THREADS=threads),
+            stop_within_s=STOP_WITHIN_S - 1,  # before whoever supervises this process loses patience with it
+        )
+        for number in range(count)
+    ]
+    for supervisor in supervisors:
+        supervisor.start()
+    stopping.wait()
+    stop_all(supervisors)
+
+
+def _listen_for_the_end(stop_worker: Callable[[], None], with_parent: bool) -> None:
+    """Signals, and the end of the standard input: its other end is the parent's, however that ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop_worker())
+
+    def wait_for_parent() -> None:
+        sys.stdin.read()
+        stop_worker()
+
+    if with_parent:
+        threading.Thread(target=wait_for_parent, daemon=True).start()
 
 
 def _reachable(address: str) -> str:

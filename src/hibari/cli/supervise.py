@@ -1,10 +1,10 @@
-"""A child process that is started again whenever it ends by itself."""
+"""Child processes that are started again whenever they end by themselves."""
 
 from __future__ import annotations
 
 import logging
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from threading import Event, Lock, Thread
 from time import monotonic
@@ -20,8 +20,19 @@ class Supervisor:
     """Keeps one command running. Its standard input is ours: it ends with us, however we end, and it should stop in
     peace then."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        stop_within_s: float = STOP_WITHIN_S,
+    ) -> None:
+        """Nothing runs yet. `environment` is by default this process's; `stop_within_s` is how long the child may take
+        to stop."""
         self._command = list(command)
+        self._environment = environment
+        self._stop_within_s = stop_within_s
+        self._stop_by_s = 0.0
         self._stopping = Event()
         self._lock = Lock()
         self._child: subprocess.Popen[bytes] | None = None
@@ -31,16 +42,25 @@ class Supervisor:
         """Begin."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Let the child stop in peace; after STOP_WITHIN_S it is killed."""
+    def tell(self) -> None:
+        """Tell the child to stop, and do not wait for it."""
+        if self._stopping.is_set():
+            return
+        self._stop_by_s = monotonic() + self._stop_within_s
         self._stopping.set()
         with self._lock:
             child = self._child
-        if child is not None and child.stdin is not None:
-            with suppress(OSError):
-                child.stdin.close()
+        if child is not None:
+            _let_go(child)
+
+    def stop(self) -> None:
+        """Let the child stop in peace; if it has not within its time, counted from when it was told, it is killed."""
+        self.tell()
+        with self._lock:
+            child = self._child
+        if child is not None:
             try:
-                child.wait(STOP_WITHIN_S)
+                child.wait(max(0.0, self._stop_by_s - monotonic()))
             except subprocess.TimeoutExpired:
                 logger.warning("the worker %d does not stop; it is killed", child.pid)
                 child.kill()
@@ -56,12 +76,28 @@ class Supervisor:
                     return
                 # A session of its own: Ctrl-C is for the server, which tells its child in its own way.
                 self._child = subprocess.Popen(  # noqa: S603 - our own command
-                    self._command, stdin=subprocess.PIPE, start_new_session=True
+                    self._command, stdin=subprocess.PIPE, env=self._environment, start_new_session=True
                 )
             logger.info("worker process %d started", self._child.pid)
             code = self._child.wait()
+            _let_go(self._child)
             if self._stopping.is_set():
                 return
             pause_s = FIRST_PAUSE_S if monotonic() - began >= LIVED_S else min(LONGEST_PAUSE_S, 2 * pause_s)
             logger.error("the worker ended with code %d; another one starts in %.1f s", code, pause_s)
             self._stopping.wait(pause_s)
+
+
+def _let_go(child: subprocess.Popen[bytes]) -> None:
+    """End its standard input."""
+    assert child.stdin is not None
+    with suppress(OSError):
+        child.stdin.close()
+
+
+def stop_all(supervisors: Sequence[Supervisor]) -> None:
+    """Stop all at once: together they take no longer than one."""
+    for supervisor in supervisors:
+        supervisor.tell()
+    for supervisor in supervisors:
+        supervisor.stop()

@@ -8,6 +8,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hibari.contracts import GenerationRequest, ModelSpec, OutOfMemory
 from hibari.engine.loop import Run
 from hibari.engine.start import latent_shape
@@ -18,8 +20,11 @@ SHARE_OF_FREE = (
 )
 
 
-def default_budget_bytes() -> int:
-    """What this machine can spare now: of a container's limit or of the free memory, whichever is less."""
+def default_budget_bytes(device: torch.device | None = None) -> int:
+    """What this machine can spare now: of a container's limit or of the free memory, whichever is less; on a GPU, of
+    what is free on that."""
+    if device is not None and device.type == "cuda":
+        return int(SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0])
     limits = [limit for limit in (_free_bytes(), _cgroup_free_bytes()) if limit is not None]
     return int(SHARE_OF_FREE * min(limits)) if limits else 2**62
 

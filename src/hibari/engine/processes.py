@@ -60,7 +60,9 @@ def spread(load: Load, *, processes: int, rows: int, threads: int, device: torch
     Raises:
         InvalidRequest: so many processes cannot share this model, or there are fewer GPUs.
     """
-    gpus = torch.cuda.device_count() if device.type == "cuda" else processes
+    gpus = processes
+    if device.type == "cuda":
+        gpus = torch.cuda.device_count() if device.index is None else 1
     if not 1 <= processes <= gpus:
         raise InvalidRequest(
             f"processes is {processes}; must be 1 to {gpus}, one a GPU"

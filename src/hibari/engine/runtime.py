@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def prepare_torch(settings: Settings) -> torch.device:
-    """Import torch, give it its threads and choose the device.
+    """Import torch, give it its threads and choose the device. A GPU that has a number becomes torch's current one.
 
     Raises:
-        MissingPart: `cuda` was asked for and there is none.
+        MissingPart: a GPU was asked for and there is none, or none of that number.
     """
     import torch
 
@@ -25,10 +25,28 @@ def prepare_torch(settings: Settings) -> torch.device:
     # with torch: nothing that a user can do anything about.
     for name in ("torchao", "torch.utils._pytree"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    cuda = torch.cuda.is_available()
-    if settings.device == "cuda" and not cuda:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if settings.device == "cpu" or (settings.device == "auto" and not count):
+        return torch.device("cpu")
+    device = torch.device("cuda" if settings.device == "auto" else settings.device)
+    if not count:
         raise MissingPart(
-            "HIBARI_DEVICE is cuda, but torch finds no CUDA GPU here; set it to auto or cpu, "
+            f"HIBARI_DEVICE is {settings.device}, but torch finds no CUDA GPU here; set it to auto or cpu, "
             "or install a torch that was built for your GPU"
         )
-    return torch.device("cuda" if cuda and settings.device != "cpu" else "cpu")
+    if device.index is not None:
+        if device.index >= count:
+            raise MissingPart(
+                f"HIBARI_DEVICE is {settings.device}, but the last GPU that torch finds here is cuda:{count - 1}"
+            )
+        torch.cuda.set_device(device)
+    return device
+
+
+def gpus(settings: Settings) -> int:
+    """How many GPUs the settings leave to choose from: all that torch finds here, unless they name a device."""
+    if settings.device not in ("auto", "cuda"):
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

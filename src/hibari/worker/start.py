@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from hibari import catalog, tools
 from hibari.db import Database, migrate
+from hibari.engine.memory import default_budget_bytes
 from hibari.engine.runtime import prepare_torch
 from hibari.jobs import Policy
 from hibari.media.storage import Storage
@@ -39,7 +40,7 @@ def worker_on(
             policy=Policy(lease_s=settings.lease_s, max_stored_bytes=settings.quota_bytes),
             models=models,
             max_jobs=max_jobs,
-            memory_bytes=machine.memory_bytes,
+            memory_bytes=machine.memory_bytes or default_budget_bytes(device),
             text_cache=tools.text_cache(machine),
         )
     finally:
