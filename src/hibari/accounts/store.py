@@ -244,7 +244,18 @@ class Accounts:
             return NewKey(key, secret)
 
     def authenticate(self, secret: str) -> Identity:
-        """Whose key this is. Nothing is remembered: what was revoked a moment ago is refused.
+        """`identify`, and a note that the key was used.
+
+        Raises:
+            KeyRefused: it is not a key of this server, has expired, or was revoked.
+        """
+        identity = self.identify(secret)
+        if identity.key is not None and self.is_to_be_noted(identity.key):
+            self.note_use(identity.key)
+        return identity
+
+    def identify(self, secret: str) -> Identity:
+        """Whose key this is; it only reads. Nothing is remembered: what was revoked a moment ago is refused.
 
         The time it takes says nothing about how much of the secret is right beyond its prefix, which is no secret.
 
@@ -264,13 +275,18 @@ class Accounts:
             if key.revoked_at is not None:
                 raise KeyRefused(f"the API key {prefix}... was revoked; ask for a new one")
             account = Account.from_row(_account(connection, key.account_id))
-        now = self._clock()
-        if key.expires_at is not None and key.expires_at <= now:
+        if key.expires_at is not None and key.expires_at <= self._clock():
             raise KeyRefused(f"the API key {prefix}... has expired; ask for a new one")
-        if key.used_at is None or now - key.used_at >= USED_EVERY_S:
-            with self._database.write() as connection:
-                connection.execute(update(keys).where(keys.c.id == key.id).values(used_at=now))
         return Identity(account, key)
+
+    def is_to_be_noted(self, key: Key) -> bool:
+        """Whether it is so long that the use of a key was noted that it should be again."""
+        return key.used_at is None or self._clock() - key.used_at >= USED_EVERY_S
+
+    def note_use(self, key: Key) -> None:
+        """Note that a key was used just now."""
+        with self._database.write() as connection:
+            connection.execute(update(keys).where(keys.c.id == key.id).values(used_at=self._clock()))
 
     def keys(self, account_id: str | None = None) -> list[Key]:
         """The keys of an account, or all, the oldest first, with those that no longer open anything."""

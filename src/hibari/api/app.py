@@ -35,6 +35,7 @@ from hibari.api import (
 from hibari.api.keys import is_loopback
 from hibari.api.parts import Parts
 from hibari.api.rates import Rates
+from hibari.api.reads import Watch
 from hibari.api.wire import PROBLEM, ErrorAnswer
 from hibari.db import migrate
 from hibari.machine import version
@@ -72,6 +73,7 @@ def create_app(settings: ServerSettings, parts: Parts | None = None) -> FastAPI:
     )
     app.state.parts = parts
     app.state.rates = Rates()
+    app.state.watch = Watch(parts.database, parts.jobs)
     app.state.readers = prompts.Readers()
     errors.install(app)
     # Characters before videos: what comes first is asked first.

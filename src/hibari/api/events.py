@@ -18,10 +18,11 @@ from hibari.accounts import Identity
 from hibari.api.errors import Refused
 from hibari.api.keys import Given, Reader
 from hibari.api.parts import Parts
+from hibari.api.reads import Watch, read_soon
 from hibari.api.wire import video_of
 from hibari.assignment import moments_of
 from hibari.contracts import InputError, NotFound
-from hibari.jobs import FINAL, Job, State, Wanted
+from hibari.jobs import FINAL
 
 router = APIRouter(tags=["videos"])
 
@@ -29,13 +30,11 @@ LOOK_EVERY_S = 0.25
 COMMENT_EVERY_S = 15.0  # so that nothing on the way takes a quiet connection for a dead one
 RETRY_MS = 1000
 MAX_PAGE = 100  # videos that one stream follows at a time
-UNFINISHED = Wanted(states=(State.QUEUED, State.RUNNING))
 _PLACES = re.compile(r"(?:video_[0-9a-f]{32}\.[0-9]{1,9},?)*")
 
 
 @router.get("/events", response_class=StreamingResponse)
 async def all_events(
-    request: Request,
     parts: Given,
     identity: Reader,
     last_event_id: Annotated[str | None, Header()] = None,
@@ -43,7 +42,7 @@ async def all_events(
     """What happens to all one's videos that are not finished, in one stream: the events of `/videos/{id}/events` of
     each, also of those that are made while it lasts. It ends when none is left. `Last-Event-ID` works as it does there.
     """
-    return _answer(_stream_all(request, parts, identity, _places(last_event_id)))
+    return _answer(_stream_all(parts, identity, _places(last_event_id)))
 
 
 @router.get("/videos/{video_id}/events", response_class=StreamingResponse)
@@ -59,10 +58,10 @@ async def events(
     there is a new one. It ends with the last event. Whoever comes back with `Last-Event-ID` gets what came after that.
     """
     after = _number(last_event_id)
-    await run_in_threadpool(
-        parts.jobs.get, video_id, owner=identity.account.id
-    )  # 404 before the stream begins
-    return _answer(_stream(request, parts, identity, video_id, after))
+    # 404 before the stream begins
+    await read_soon(parts.database, parts.jobs.get, video_id, owner=identity.account.id)
+    watch: Watch = request.app.state.watch
+    return _answer(_stream(watch, parts, identity, video_id, after))
 
 
 def _answer(stream: AsyncGenerator[str, None]) -> StreamingResponse:
@@ -74,43 +73,45 @@ def _answer(stream: AsyncGenerator[str, None]) -> StreamingResponse:
 
 
 async def _stream(
-    request: Request, parts: Parts, identity: Identity, video_id: str, after: int
+    watch: Watch, parts: Parts, identity: Identity, video_id: str, after: int
 ) -> AsyncGenerator[str, None]:
     yield f"retry: {RETRY_MS}\n\n"
     told_s = time.monotonic()
     shown: str | None = None
-    while not await request.is_disconnected():
-        try:
-            found, is_over = await run_in_threadpool(_look, parts, identity, video_id, after, shown)
-        except NotFound:
-            yield _event("deleted", None, {"id": video_id, "deleted": True})
-            return
-        for number, kind, data, preview in found:
-            after, shown = number, preview
-            yield _event(kind, number, data)
-            told_s = time.monotonic()
-            if kind in FINAL:
-                return
-        if is_over:
-            return
-        if time.monotonic() - told_s >= COMMENT_EVERY_S:
-            told_s = time.monotonic()
-            yield ": waiting\n\n"
-        await asyncio.sleep(LOOK_EVERY_S)
+    is_first = True
+    with watch.following(video_id):
+        while True:  # whoever goes away ends it
+            if is_first or await watch.has_news(video_id, after):
+                is_first = False
+                try:
+                    found, is_over = await run_in_threadpool(_look, parts, identity, video_id, after, shown)
+                except NotFound:
+                    yield _event("deleted", None, {"id": video_id, "deleted": True})
+                    return
+                for number, kind, data, preview in found:
+                    after, shown = number, preview
+                    yield _event(kind, number, data)
+                    told_s = time.monotonic()
+                    if kind in FINAL:
+                        return
+                if is_over:
+                    return
+            if time.monotonic() - told_s >= COMMENT_EVERY_S:
+                told_s = time.monotonic()
+                yield ": waiting\n\n"
+            await asyncio.sleep(LOOK_EVERY_S)
 
 
-async def _stream_all(
-    request: Request, parts: Parts, identity: Identity, places: dict[str, int]
-) -> AsyncGenerator[str, None]:
+async def _stream_all(parts: Parts, identity: Identity, places: dict[str, int]) -> AsyncGenerator[str, None]:
     yield f"retry: {RETRY_MS}\n\n"
     told_s = time.monotonic()
-    known: dict[str, Job] = {}
     shown: dict[str, str | None] = {}
-    while not await request.is_disconnected():
-        unfinished = {job.id: job for job in await run_in_threadpool(_unfinished, parts, identity)}
+    while True:  # whoever goes away ends it
+        # The oldest: they begin first, and the others come in as these end.
+        unfinished = await read_soon(parts.database, parts.jobs.unfinished, identity.account.id, MAX_PAGE)
         for video_id in [*places, *(new for new in unfinished if new not in places)]:
-            job = unfinished.get(video_id)
-            if job is not None and known.get(video_id) == job:
+            last = unfinished.get(video_id)
+            if last is not None and last <= places.get(video_id, 0):
                 continue
             try:
                 found, _ = await run_in_threadpool(
@@ -122,11 +123,9 @@ async def _stream_all(
             for number, kind, data, preview in found:
                 places[video_id], shown[video_id] = number, preview
                 yield _event(kind, _written(places), data)
-            if job is None:  # it was told to its end, or has gone
-                for told in (places, known, shown):
-                    told.pop(video_id, None)
-            else:
-                known[video_id] = job
+            if last is None:  # it was told to its end, or has gone
+                places.pop(video_id, None)
+                shown.pop(video_id, None)
             told_s = time.monotonic()
         if not places and not unfinished:
             return
@@ -134,13 +133,6 @@ async def _stream_all(
             told_s = time.monotonic()
             yield ": waiting\n\n"
         await asyncio.sleep(LOOK_EVERY_S)
-
-
-def _unfinished(parts: Parts, identity: Identity) -> tuple[Job, ...]:
-    # The oldest: they begin first, and the others come in as these end.
-    return parts.jobs.page(
-        owner=identity.account.id, limit=MAX_PAGE, newest_first=False, wanted=UNFINISHED
-    ).jobs
 
 
 Told = tuple[int, str, dict[str, Any], str | None]

@@ -10,18 +10,20 @@ this machine as its host, and must not come from a page of another origin.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
 from hibari.accounts import Identity
 from hibari.api.errors import Refused
 from hibari.api.parts import Parts, parts_of
 from hibari.api.rates import Rates
+from hibari.api.reads import read_soon
 from hibari.audit import Actor
 
 COOKIE = "hibari_key"
@@ -42,17 +44,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def allowed(*scopes: str, hidden: bool = False) -> Callable[..., Identity]:
+def allowed(*scopes: str, hidden: bool = False) -> Callable[..., Awaitable[Identity]]:
     """A dependency that gives the identity of the one who asks, if it has one of the scopes, where there are any. With
     `hidden`, for others the route is not there."""
 
-    def check(
+    async def check(
         request: Request,
         parts: Annotated[Parts, Depends(parts_of)],
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
         cookie: Annotated[str | None, Depends(_cookie)],
     ) -> Identity:
-        identity = _identity(request, parts, credentials, cookie)
+        identity = await _identity(request, parts, credentials, cookie)
         if scopes and not any(identity.may(scope) for scope in scopes):
             if hidden:
                 raise HTTPException(404)
@@ -101,27 +103,34 @@ def check_origin(request: Request, *, required: bool = False) -> None:
         raise Refused(403, "wrong_origin", "a browser may do this only from a page of this server")
 
 
-def _identity(
+async def _identity(
     request: Request, parts: Parts, credentials: HTTPAuthorizationCredentials | None, cookie: str | None
 ) -> Identity:
     if credentials is not None:
-        identity = parts.accounts.authenticate(credentials.credentials)
+        identity = await _of_key(parts, credentials.credentials)
         limit_rate(request, identity)
         return identity
     if request.headers.get("authorization"):
         raise Refused(401, "invalid_api_key", "the Authorization header must be: Bearer, and an API key")
     if cookie is not None:
-        identity = parts.accounts.authenticate(cookie)
+        identity = await _of_key(parts, cookie)
         if request.method not in _SAFE:
             check_origin(request, required=True)
         limit_rate(request, identity)
         return identity
-    if is_loopback(parts.settings.host) and not parts.accounts.has_keys():
+    if is_loopback(parts.settings.host) and not await read_soon(parts.database, parts.accounts.has_keys):
         _check_browser(request)
-        return parts.accounts.local()
+        return await run_in_threadpool(parts.accounts.local)  # it is made when it is first needed
     raise Refused(
         401, "missing_api_key", "an API key is needed: send the header Authorization: Bearer, and the key"
     )
+
+
+async def _of_key(parts: Parts, secret: str) -> Identity:
+    identity = await read_soon(parts.database, parts.accounts.identify, secret)
+    if identity.key is not None and parts.accounts.is_to_be_noted(identity.key):
+        await run_in_threadpool(parts.accounts.note_use, identity.key)
+    return identity
 
 
 def _check_browser(request: Request) -> None:

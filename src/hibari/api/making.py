@@ -165,7 +165,7 @@ class Making:
         return asking.answer(make(asking), self.response)
 
 
-def _making(
+async def _making(
     request: Request,
     response: Response,
     parts: Given,

@@ -13,6 +13,7 @@ from hibari.api.errors import Refused
 from hibari.api.keys import Given, Reader, Writer
 from hibari.api.orders import finished
 from hibari.api.parts import Parts
+from hibari.api.reads import read_soon
 from hibari.api.wire import (
     Deleted,
     DeletedList,
@@ -74,9 +75,14 @@ def page(
     that is not among those that are looked for."""
     wanted = Wanted(search, *_standing(status), model, kind, folder, favourite)
     found = parts.jobs.page(
-        owner=identity.account.id, after=after, limit=limit, newest_first=order == "desc", wanted=wanted
+        owner=identity.account.id,
+        after=after,
+        limit=limit,
+        newest_first=order == "desc",
+        wanted=wanted,
+        estimated=True,
     )
-    data = [video_of(job, None if job.is_final else parts.jobs.estimate(job.id)) for job in found.jobs]
+    data = [video_of(job, found.estimates.get(job.id)) for job in found.jobs]
     return VideoList(
         data=data,
         first_id=data[0].id if data else None,
@@ -86,9 +92,9 @@ def page(
 
 
 @router.get("/{video_id}")
-def retrieve(video_id: str, response: Response, parts: Given, identity: Reader) -> Video:
+async def retrieve(video_id: str, response: Response, parts: Given, identity: Reader) -> Video:
     """A video as it is now. The header `openai-poll-after-ms` says when to ask again."""
-    job, estimate = parts.jobs.look(video_id, owner=identity.account.id)
+    job, estimate = await read_soon(parts.database, parts.jobs.look, video_id, owner=identity.account.id)
     response.headers["openai-poll-after-ms"] = str(poll_after_ms(estimate))
     return video_of(job, estimate)
 

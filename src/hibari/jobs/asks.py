@@ -37,6 +37,19 @@ _LOCK_OWNER = (
     .with_for_update()
 )
 _INSERT = insert(jobs).returning(jobs)
+_LAST_EVENTS = select(jobs.c.id, jobs.c.last_event).where(
+    jobs.c.id.in_(bindparam("ids", expanding=True)), jobs.c.deleted_at.is_(None)
+)
+_UNFINISHED = (
+    select(jobs.c.id, jobs.c.last_event)
+    .where(
+        jobs.c.owner == bindparam("owner"),
+        jobs.c.state.in_([State.QUEUED.value, State.RUNNING.value]),
+        jobs.c.deleted_at.is_(None),
+    )
+    .order_by(jobs.c.number)
+    .limit(bindparam("most"))
+)
 _EVENTS = (
     select(events)
     .where(
@@ -266,6 +279,19 @@ class Jobs:
                 return Job.from_row(row), None, []
             happened = _events(connection, row, after)
             return Job.from_row(row), estimate(connection, row, self._clock()), happened
+
+    def last_events(self, job_ids: Sequence[str]) -> dict[str, int]:
+        """The number of the last event of each of these jobs that is there."""
+        with self._database.read() as connection:
+            rows = connection.execute(_LAST_EVENTS, {"ids": job_ids})
+            return {row.id: row.last_event for row in rows}
+
+    def unfinished(self, owner: str, limit: int) -> dict[str, int]:
+        """The number of the last event of each job of an owner's that is not over, the oldest jobs first, up to
+        `limit`."""
+        with self._database.read() as connection:
+            rows = connection.execute(_UNFINISHED, {"owner": owner, "most": limit})
+            return {row.id: row.last_event for row in rows}
 
     def forecast(self, owner: str, *, pace: str, steps: int, guess_s: float | None = None) -> Estimate:
         """When a job would be likely to be finished that `owner` queued now. `guess_s` is what it would take alone, for
