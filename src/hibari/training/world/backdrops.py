@@ -5,6 +5,7 @@ that a panning camera moves at different speeds, in the light of day, sunset or 
 There is no fine texture on purpose: a small video autoencoder has to compress the pictures about 90 times.
 Some backdrops also move: `animate` adds slow, predictable light, water or smoke to a composed frame.
 Canvas coordinates are px of the 320x256 canvas; the central 128x128 of it is x 96..224, y 64..192.
+A density of n paints and shows the same scene with n x n px for each of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import TypeVar
 
@@ -49,23 +50,45 @@ _SKY: dict[str, tuple[RGB, RGB, RGB]] = {  # light: colours at the top, in the m
 class Scenery:
     """One painted picture: two layers and how subjects stand in it."""
 
-    far: np.ndarray  # uint8 [CANVAS_H, CANVAS_W, 3] RGB
-    near: np.ndarray  # uint8 [CANVAS_H, CANVAS_W, 4] RGBA, premultiplied
+    far: np.ndarray  # uint8 [CANVAS_H * density, CANVAS_W * density, 3] RGB
+    near: np.ndarray  # uint8 [CANVAS_H * density, CANVAS_W * density, 4] RGBA, premultiplied
     ground_px: float  # y on the canvas where standing subjects have their feet
     tint: RGB  # factor of a subject's RGB
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Frame pixel (u, v) shows point (x0_px + u * scale, y0_px + v * scale) of the near layer's canvas."""
+    """Frame pixel (u, v) shows point (x0_px + u * scale, y0_px + v * scale) of the near layer's canvas. The frame has
+    `density` px in each direction for one of the usual render."""
 
     x0_px: float
     y0_px: float
     scale: float
+    density: int = 1
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Frame pixel of a canvas point."""
         return (x - self.x0_px) / self.scale, (y - self.y0_px) / self.scale
+
+    def place(self, x0_px: float, y0_px: float) -> np.ndarray:
+        """[2, 3] from this frame's pixels to those of a layer of the same density, were the window at that point."""
+        middle = (self.density - 1) / 2
+        scale = self.scale * self.density
+        return np.array(
+            [[scale, 0, x0_px * self.density + middle], [0, scale, y0_px * self.density + middle]], np.float64
+        )
+
+    def finer(self, density: int) -> Window:
+        """The same view by `density` times as many pixels in each direction: where there was the middle of one, there
+        is the middle of density x density."""
+        scale = self.scale / density
+        half = (density - 1) / 2 * scale
+        return Window(self.x0_px - half, self.y0_px - half, scale, self.density * density)
+
+    def halved(self) -> Window:
+        """The view of a frame of half the size, to be enlarged to this one's."""
+        half = (self.density - 1) / 2 * self.scale
+        return Window(self.x0_px - half, self.y0_px - half, self.scale * 2, self.density)
 
 
 Animate = Callable[[np.ndarray, float, float, Window], None]
@@ -79,16 +102,17 @@ class Backdrop:
     phrases: tuple[str, ...]
     outdoors: bool
     lights: tuple[str, ...]
-    paint: Callable[[np.random.Generator, str], Scenery]
+    paint: Callable[[np.random.Generator, str, int], Scenery]
     animate: Animate | None = None
 
 
 # --- drawing
 
 
-def _fixed(points: Points, factor: float = _SS) -> np.ndarray:
-    """int32 [n, 1, 2] fixed-point coordinates for cv2."""
-    return np.rint(np.asarray(points, np.float64) * factor * (1 << _SHIFT)).astype(np.int32).reshape(-1, 1, 2)
+def _fixed(points: Points, factor: float = 1.0, offset: float = 0.0) -> np.ndarray:
+    """int32 [n, 1, 2] fixed-point coordinates for cv2 of points * factor + offset."""
+    pixels = np.asarray(points, np.float64) * factor + offset
+    return np.rint(pixels * (1 << _SHIFT)).astype(np.int32).reshape(-1, 1, 2)
 
 
 def _mix(a: RGB, b: RGB, t: float) -> RGB:
@@ -114,25 +138,36 @@ def _ridge(base: float, *waves: tuple[float, float, float]) -> list[tuple[float,
 
 
 class Sheet:
-    """A layer being painted: premultiplied RGBA, _SS times the canvas; coordinates are canvas px."""
+    """A layer being painted: premultiplied RGBA, `factor` times the canvas; coordinates are canvas px."""
 
-    def __init__(self) -> None:
-        self.px = np.zeros((CANVAS_H * _SS, CANVAS_W * _SS, 4), np.uint8)
+    def __init__(self, density: int) -> None:
+        self.density = density
+        self.factor = max(_SS, density)
+        # A canvas point is in the same place of the scene at every factor, and at itself where the factor is _SS.
+        self.offset = self.factor / (2 * _SS) - 0.5
+        self.px = np.zeros((CANVAS_H * self.factor, CANVAS_W * self.factor, 4), np.uint8)
+
+    def _fixed(self, points: Points) -> np.ndarray:
+        return _fixed(points, self.factor, self.offset)
 
     def gradient(self, y0: float, y1: float, *stops: RGB) -> None:
         """Fill the whole layer with a vertical gradient through `stops` from y0 to y1."""
-        ys = (np.arange(CANVAS_H * _SS) / _SS - y0) / (y1 - y0) * (len(stops) - 1)
+        ys = (
+            ((np.arange(CANVAS_H * self.factor) - self.offset) / self.factor - y0)
+            / (y1 - y0)
+            * (len(stops) - 1)
+        )
         rows = np.stack([np.interp(ys, range(len(stops)), [s[k] for s in stops]) for k in range(3)], -1)
         self.px[..., :3] = np.rint(rows)[:, None]
         self.px[..., 3] = 255
 
     def polygon(self, points: Points, colour: RGB, bottom: RGB | None = None) -> None:
         """Fill a polygon, with a vertical gradient from `colour` to `bottom` if given."""
-        fixed = _fixed(points)
+        fixed = self._fixed(points)
         x0, y0, w, h = cv2.boundingRect(fixed >> _SHIFT)
-        x1, y1 = min(x0 + w + 2, CANVAS_W * _SS), min(y0 + h + 2, CANVAS_H * _SS)
+        x1, y1 = min(x0 + w + 2, self.px.shape[1]), min(y0 + h + 2, self.px.shape[0])
         x0, y0 = max(x0 - 1, 0), max(y0 - 1, 0)
-        wide = x1 - x0 > CANVAS_W
+        wide = (x1 - x0) * _SS > self.px.shape[1]
         if bottom is None or wide:
             cv2.fillPoly(self.px, [fixed], (*colour, 255.0), cv2.LINE_AA, _SHIFT)
         if bottom is None or x1 <= x0 or y1 <= y0:
@@ -177,24 +212,26 @@ class Sheet:
 
     def stroke(self, points: Points, width: float, colour: RGB) -> None:
         """Line with round ends through the points."""
-        thick = max(1, round(width * _SS))
-        cv2.polylines(self.px, [_fixed(points)], False, (*colour, 255.0), thick, cv2.LINE_AA, _SHIFT)
+        thick = max(1, round(width * _SS)) * self.factor // _SS
+        cv2.polylines(self.px, [self._fixed(points)], False, (*colour, 255.0), thick, cv2.LINE_AA, _SHIFT)
 
     def glow(self, x: float, y: float, rx: float, ry: float, colour: RGB, strength: float = 0.8) -> None:
         """Blend a soft elliptic spot of colour over the layer."""
-        x0, x1 = max(int((x - rx) * _SS), 0), min(int((x + rx) * _SS), CANVAS_W * _SS)
-        y0, y1 = max(int((y - ry) * _SS), 0), min(int((y + ry) * _SS), CANVAS_H * _SS)
+        factor = self.factor
+        x0, x1 = max(int((x - rx) * factor), 0), min(int((x + rx) * factor), self.px.shape[1])
+        y0, y1 = max(int((y - ry) * factor), 0), min(int((y + ry) * factor), self.px.shape[0])
         if x1 <= x0 or y1 <= y0:
             return
-        u = ((np.arange(x0, x1, dtype=np.float32) / _SS - x) / rx) ** 2
-        v = ((np.arange(y0, y1, dtype=np.float32) / _SS - y) / ry) ** 2
+        u = (((np.arange(x0, x1, dtype=np.float32) - self.offset) / factor - x) / rx) ** 2
+        v = (((np.arange(y0, y1, dtype=np.float32) - self.offset) / factor - y) / ry) ** 2
         weight = (strength * np.clip(1 - u[None] - v[:, None], 0, 1) ** 2)[..., None]
         part = self.px[y0:y1, x0:x1]
         part[...] = np.rint(part * (1 - weight) + np.array((*colour, 255), np.float32) * weight)
 
-    def small(self) -> np.ndarray:
-        """uint8 [CANVAS_H, CANVAS_W, 4]"""
-        return cv2.resize(self.px, (CANVAS_W, CANVAS_H), interpolation=cv2.INTER_AREA)
+    def finished(self) -> np.ndarray:
+        """uint8 [CANVAS_H * density, CANVAS_W * density, 4]"""
+        size = (CANVAS_W * self.density, CANVAS_H * self.density)
+        return cv2.resize(self.px, size, interpolation=cv2.INTER_AREA)
 
 
 @dataclass(slots=True)
@@ -203,11 +240,13 @@ class Art:
 
     rng: np.random.Generator
     light: str
-    far: Sheet = field(default_factory=Sheet)
-    near: Sheet = field(default_factory=Sheet)
+    density: int
+    far: Sheet = field(init=False)
+    near: Sheet = field(init=False)
     hue: float = 0.0  # radians by which this variant's colours are turned
 
     def __post_init__(self) -> None:
+        self.far, self.near = Sheet(self.density), Sheet(self.density)
         self.hue = math.radians(self.some(-13, 13))
 
     def some(self, low: float, high: float) -> float:
@@ -238,7 +277,7 @@ class Art:
 
     def scenery(self, mirror: bool = False, tint: RGB | None = None) -> Scenery:
         """The finished picture; `mirror` flips half of the variants (not for a backdrop that animates)."""
-        far, near = self.far.small()[..., :3], self.near.small()
+        far, near = self.far.finished()[..., :3], self.near.finished()
         if mirror and self.rng.random() < 0.5:
             far, near = far[:, ::-1], near[:, ::-1]
         far, near = np.ascontiguousarray(far), np.ascontiguousarray(near)
@@ -359,15 +398,21 @@ def _add_polygons(
     """Add soft translucent polygons (canvas px, RGB to add) to a frame."""
     layer = np.zeros_like(frame)
     for points, colour in shapes:
-        cv2.fillPoly(layer, [_fixed([window.at(*p) for p in points], 1)], colour, cv2.LINE_AA, _SHIFT)
-    cv2.add(frame, cv2.blur(layer, (blur, blur)) if blur > 1 else layer, dst=frame)
+        cv2.fillPoly(layer, [_fixed([window.at(*p) for p in points])], colour, cv2.LINE_AA, _SHIFT)
+    cv2.add(frame, cv2.blur(layer, _kernel(blur, window.density)) if blur > 1 else layer, dst=frame)
+
+
+def _kernel(side: int, density: int) -> tuple[int, int]:
+    """Of a blur of an odd side, in px of a frame of that density; odd, so that nothing is shifted."""
+    return (side * density) | 1, (side * density) | 1
 
 
 def _moved(
     size: tuple[int, int], window: Window, light: np.ndarray, dx: float = 0.0, dy: float = 0.0
 ) -> np.ndarray:
-    """uint8 [h, w, 3] part of an RGB map, moved by (dx, dy) canvas px, in the window; size is (w, h)."""
-    place = np.array([[window.scale, 0, window.x0_px - dx], [0, window.scale, window.y0_px - dy]])
+    """uint8 [h, w, 3] part of an RGB map of the canvas, of the window's density, moved by (dx, dy) canvas px, in the
+    window; size is (w, h)."""
+    place = window.place(window.x0_px - dx, window.y0_px - dy)
     return cv2.warpAffine(light, place, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
@@ -381,8 +426,8 @@ def _swing(t_s: float, period_s: float, phase: float) -> float:
 # fmt: off
 
 
-def _sea(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _sea(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     sun = _sky(art, 122)
     isle = art.pick(104.0, 214.0)
     art.far.ellipse(isle, 124, 26, 10, art.lit(96, 140, 130))
@@ -400,22 +445,36 @@ def _sea(rng: np.random.Generator, light: str) -> Scenery:
 
 
 @cache
-def _glints() -> np.ndarray:
-    """uint8 [CANVAS_H, CANVAS_W + 160, 3]: three rows of long glints with a period of 80 px."""
-    light = np.zeros((CANVAS_H, CANVAS_W + 160, 3), np.uint8)
-    for y, half, offset in ((138, 9, 0), (152, 13, 40), (172, 17, 10), (198, 20, 55)):
-        for x in range(-80, CANVAS_W + 240, 80):
-            cv2.ellipse(light, (x + offset, y), (half, 2), 0, 0, 360, (46, 50, 50), -1, cv2.LINE_AA)
-    return cv2.GaussianBlur(light, (5, 5), 0)
+def _glints(density: int) -> np.ndarray:
+    """uint8 [CANVAS_H, CANVAS_W + 160, 3], both sides times density: three rows of long glints with a period of 80
+    canvas px."""
+    spots = [
+        (x + offset, y, half, 2)
+        for y, half, offset in ((138, 9, 0), (152, 13, 40), (172, 17, 10), (198, 20, 55))
+        for x in range(-80, CANVAS_W + 240, 80)
+    ]
+    return _spots(density, spots, (46, 50, 50), 5)
+
+
+def _spots(density: int, spots: Sequence[tuple[int, int, int, int]], colour: RGB, blur: int) -> np.ndarray:
+    """A light map, uint8 [CANVAS_H, CANVAS_W + 160, 3], both sides times density: soft ellipses (x, y, rx, ry)."""
+    light = np.zeros((CANVAS_H * density, (CANVAS_W + 160) * density, 3), np.uint8)
+    for x, y, rx, ry in spots:
+        # The centre of a pixel becomes that of density x density.
+        u, v = (round((c * density + (density - 1) / 2) * (1 << _SHIFT)) for c in (x, y))
+        axes = (rx * density << _SHIFT, ry * density << _SHIFT)
+        cv2.ellipse(light, (u, v), axes, 0, 0, 360, colour, -1, cv2.LINE_AA, _SHIFT)
+    return cv2.GaussianBlur(light, _kernel(blur, density), 0)
 
 
 def _sea_moves(frame: np.ndarray, t_s: float, phase: float, window: Window) -> None:
     dx = -((t_s * 14 + phase * 80) % 80)
-    cv2.add(frame, _moved(frame.shape[1::-1], window, _glints(), dx, 1.5 * _swing(t_s, 3, phase)), dst=frame)
+    light = _glints(window.density)
+    cv2.add(frame, _moved(frame.shape[1::-1], window, light, dx, 1.5 * _swing(t_s, 3, phase)), dst=frame)
 
 
-def _beach(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _beach(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     sun = _sky(art, 114)
     near = art.near
     near.land(_ridge(113), art.lit(50, 150, 200), art.lit(64, 210, 206))
@@ -459,8 +518,8 @@ def _beach_moves(frame: np.ndarray, t_s: float, phase: float, window: Window) ->
     _add_polygons(frame, window, [([*ridge, *((x, v + 4) for x, v in reversed(ridge))], (60, 60, 56))], 3)
 
 
-def _forest(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _forest(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     mist = art.by_light((214, 238, 172), (255, 196, 120), (70, 100, 138))
     art.far.gradient(50, 150, art.lit(70, 140, 80), _mix(art.lit(120, 180, 96), mist, 0.5), mist)
     art.far.glow(160, 116, 56, 56, mist, 0.8)
@@ -488,8 +547,8 @@ def _forest(rng: np.random.Generator, light: str) -> Scenery:
     return art.scenery(mirror=True)
 
 
-def _desert(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _desert(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     day = ((70, 172, 206), (150, 212, 214), (252, 232, 184)) if light == "day" else None
     _sky(art, 136, clouds=False, colours=day)
     for x, w, h in ((112, 22, 26), (214, 17, 34), (30, 30, 30), (280, 24, 24)):
@@ -512,8 +571,8 @@ def _desert(rng: np.random.Generator, light: str) -> Scenery:
     return art.scenery(mirror=True)
 
 
-def _meadow(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _meadow(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     _sky(art, 134)
     p = art.some(0, 1)
     art.far.land(_ridge(126, (8, 140, p)), art.lit(134, 200, 150), art.lit(120, 196, 120))
@@ -534,8 +593,8 @@ def _meadow(rng: np.random.Generator, light: str) -> Scenery:
     return art.scenery(mirror=True)
 
 
-def _mountains(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _mountains(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     _sky(art, 132, clouds=False)
     far, snow, dim = art.far, art.lit(250, 252, 255), art.lit(198, 212, 236)
     for x, w, top in ((20, 74, 86), (300, 70, 80), (120, 62, 76), (212, 66, 84), (166, 46, 102)):
@@ -561,8 +620,8 @@ def _mountains(rng: np.random.Generator, light: str) -> Scenery:
     return art.scenery(mirror=True)
 
 
-def _city(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _city(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     _sky(art, 146, clouds=False, sun_x=art.pick(152.0, 168.0))
     glass = art.by_light((150, 206, 236), (255, 214, 130), (255, 222, 120))
     off = art.by_light((122, 176, 214), (150, 96, 116), (44, 54, 92))
@@ -613,8 +672,8 @@ def _city_moves(frame: np.ndarray, t_s: float, phase: float, window: Window) -> 
     _add_polygons(frame, window, shapes, 3)
 
 
-def _club(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _club(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     art.hue *= 1.6
     art.far.gradient(50, 150, art.turned(24, 14, 46), art.turned(48, 22, 84), art.turned(70, 30, 104))
     for x in range(-16, CANVAS_W, 48):
@@ -660,12 +719,13 @@ def _tiles() -> list[tuple[Points, int]]:
 
 
 @cache
-def _tile_light(odd: int) -> np.ndarray:
-    """uint8 [CANVAS_H, CANVAS_W, 3]: light of every other tile."""
-    light = np.zeros((CANVAS_H, CANVAS_W, 3), np.uint8)
+def _tile_light(odd: int, density: int) -> np.ndarray:
+    """uint8 [CANVAS_H * density, CANVAS_W * density, 3]: light of every other tile."""
+    light = np.zeros((CANVAS_H * density, CANVAS_W * density, 3), np.uint8)
     for k, (points, row) in enumerate(_tiles()):
         if (k + row) % 2 == odd:
-            cv2.fillPoly(light, [_fixed(points, 1)], (84, 74, 84), cv2.LINE_AA, _SHIFT)
+            fixed = _fixed(points, density, (density - 1) / 2)
+            cv2.fillPoly(light, [fixed], (84, 74, 84), cv2.LINE_AA, _SHIFT)
     return light
 
 
@@ -681,18 +741,21 @@ def _club_moves(frame: np.ndarray, t_s: float, phase: float, window: Window) -> 
         shapes.append(([(x - 2, 56), (x + 2, 56), (foot + 13, 176), (foot - 13, 176)],
             _BEAM_COLOURS[(k + step) % 4]))
     # At half the size: the cones are soft anyway, and it is four times cheaper.
-    half = Window(window.x0_px, window.y0_px, window.scale * 2)
-    tiles = _moved((frame.shape[1] // 2, frame.shape[0] // 2), half, _tile_light(int(beat > 0.5)))
+    half = window.halved()
+    tiles = _moved(
+        (frame.shape[1] // 2, frame.shape[0] // 2), half, _tile_light(int(beat > 0.5), window.density)
+    )
     layer = cv2.convertScaleAbs(tiles, alpha=abs(2 * beat - 1))
     for points, colour in shapes:
         cone = np.zeros_like(layer)
-        cv2.fillConvexPoly(cone, _fixed([half.at(*p) for p in points], 1), colour, cv2.LINE_AA, _SHIFT)
+        cv2.fillConvexPoly(cone, _fixed([half.at(*p) for p in points]), colour, cv2.LINE_AA, _SHIFT)
         cv2.add(layer, cone, dst=layer)
-    cv2.add(frame, cv2.resize(cv2.blur(layer, (3, 3)), (frame.shape[1], frame.shape[0])), dst=frame)
+    soft = cv2.blur(layer, _kernel(3, window.density))
+    cv2.add(frame, cv2.resize(soft, (frame.shape[1], frame.shape[0])), dst=frame)
 
 
-def _space(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _space(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     art.hue *= 2
     far = art.far
     far.gradient(30, 220, (10, 8, 28), art.turned(22, 18, 58), art.turned(40, 22, 72))
@@ -722,15 +785,15 @@ def _space_moves(frame: np.ndarray, t_s: float, phase: float, window: Window) ->
     for k, (x, y) in enumerate(_STARS):
         level = 0.55 + 0.45 * _swing(t_s, 2 + k % 3, phase + 0.37 * k)
         u, v = window.at(x, y)
-        if -4 < u < frame.shape[1] + 4 and -4 < v < frame.shape[0] + 4:
+        if -4 < u / window.density < frame.shape[1] + 4 and -4 < v / window.density < frame.shape[0] + 4:
             r = (1.3 + 1.0 * level) / window.scale
             centre = round(u * 16), round(v * 16)
             cv2.circle(frame, centre, round(r * 16), (150 + 100 * level, 150 + 95 * level, 170 + 70 * level),
                 -1, cv2.LINE_AA, _SHIFT)
 
 
-def _underwater(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _underwater(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     art.far.gradient(44, 190, art.turned(122, 222, 226), art.turned(38, 156, 190), art.turned(16, 84, 146))
     art.far.land(_ridge(148, (9, 96, art.some(0, 1)), (5, 40, art.some(0, 1))), art.turned(30, 116, 158),
         art.turned(24, 96, 146))
@@ -761,11 +824,11 @@ def _underwater_moves(frame: np.ndarray, t_s: float, phase: float, window: Windo
         y = 176 - ((t_s * 26 + (phase + 0.3 * k) * 120) % 120)
         u, v = window.at(x + 3 * _swing(t_s, 2, 0.2 * k), y)
         centre, r = (round(u * 16), round(v * 16)), round((3.4 + k % 2) / window.scale * 16)
-        cv2.circle(frame, centre, r, (206, 244, 248), 1, cv2.LINE_AA, _SHIFT)
+        cv2.circle(frame, centre, r, (206, 244, 248), window.density, cv2.LINE_AA, _SHIFT)
 
 
-def _snow(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _snow(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     day = ((150, 186, 226), (186, 212, 238), (226, 236, 246)) if light == "day" else None
     _sky(art, 136, clouds=False, sun_x=art.some(130, 170), colours=day)
     art.far.land(_ridge(128, (6, 150, art.some(0, 1))), art.lit(206, 222, 240), art.lit(190, 208, 232))
@@ -803,8 +866,8 @@ def _snow_moves(frame: np.ndarray, t_s: float, phase: float, window: Window) -> 
     _add_polygons(frame, window, shapes, 3)
 
 
-def _room(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _room(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     wall, sofa = art.pick(((250, 224, 190), (76, 140, 150)), ((206, 226, 206), (214, 120, 90)),
         ((244, 214, 206), (110, 120, 180)), ((226, 218, 240), (196, 150, 70)))
     far, near = art.far, art.near
@@ -850,8 +913,8 @@ def _room(rng: np.random.Generator, light: str) -> Scenery:
     return art.scenery(mirror=True, tint=(1.0, 0.97, 0.92))
 
 
-def _farm(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _farm(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     _sky(art, 138)
     art.far.land(_ridge(132, (5, 170, art.some(0, 1))), art.lit(176, 196, 100), art.lit(190, 200, 100))
     near = art.near
@@ -895,8 +958,8 @@ def _farm_moves(frame: np.ndarray, t_s: float, phase: float, window: Window) -> 
     _add_polygons(frame, window, shapes, 1)
 
 
-def _stage(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _stage(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     far, near = art.far, art.near
     far.gradient(50, 150, art.turned(36, 22, 52), art.turned(62, 36, 74))
     far.glow(160, 130, 62, 84, (255, 226, 170), 0.42)
@@ -929,8 +992,8 @@ def _stage_moves(frame: np.ndarray, t_s: float, phase: float, window: Window) ->
     _add_polygons(frame, window, shapes, 5)
 
 
-def _volcano(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _volcano(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     skies: tuple[RGB, RGB, RGB] = art.by_light(((122, 140, 168), (190, 176, 172), (246, 206, 168)),
         ((86, 40, 78), (196, 66, 66), (255, 150, 80)), ((24, 12, 36), (60, 22, 50), (128, 44, 50)))
     art.far.gradient(44, 146, *skies)
@@ -977,8 +1040,8 @@ def _volcano_moves(frame: np.ndarray, t_s: float, phase: float, window: Window) 
             _SHIFT)
 
 
-def _park(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _park(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     _sky(art, 134)
     leaf, dark, trunk = art.lit(126, 196, 96), art.lit(84, 164, 84), art.lit(134, 94, 66)
     for x in range(-4, CANVAS_W + 20, 27):
@@ -1026,8 +1089,8 @@ def _park_moves(frame: np.ndarray, t_s: float, phase: float, window: Window) -> 
     _add_polygons(frame, window, shapes, 1)
 
 
-def _clouds(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _clouds(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     top, middle, low = _SKY[light]
     art.far.gradient(40, 210, art.turned(*top) if light != "night" else top, middle, low)
     colour, shade = art.by_light(((252, 253, 255), (206, 226, 246)), ((255, 216, 200), (226, 146, 164)),
@@ -1057,21 +1120,23 @@ def _clouds(rng: np.random.Generator, light: str) -> Scenery:
 
 
 @cache
-def _wisps() -> np.ndarray:
-    """uint8 [CANVAS_H, CANVAS_W + 160, 3]: faint clouds with a period of 160 px."""
-    light = np.zeros((CANVAS_H, CANVAS_W + 160, 3), np.uint8)
-    for x in range(-160, CANVAS_W + 320, 160):
-        for dx, y, rx, ry in ((40, 112, 24, 7), (54, 106, 14, 8), (124, 156, 28, 7), (112, 150, 15, 8)):
-            cv2.ellipse(light, (x + dx, y), (rx, ry), 0, 0, 360, (46, 44, 44), -1, cv2.LINE_AA)
-    return cv2.GaussianBlur(light, (7, 7), 0)
+def _wisps(density: int) -> np.ndarray:
+    """uint8 [CANVAS_H, CANVAS_W + 160, 3], both sides times density: faint clouds with a period of 160 canvas px."""
+    spots = [
+        (x + dx, y, rx, ry)
+        for x in range(-160, CANVAS_W + 320, 160)
+        for dx, y, rx, ry in ((40, 112, 24, 7), (54, 106, 14, 8), (124, 156, 28, 7), (112, 150, 15, 8))
+    ]
+    return _spots(density, spots, (46, 44, 44), 7)
 
 
 def _clouds_move(frame: np.ndarray, t_s: float, phase: float, window: Window) -> None:
-    cv2.add(frame, _moved(frame.shape[1::-1], window, _wisps(), -((t_s * 16 + phase * 160) % 160)), dst=frame)
+    light = _wisps(window.density)
+    cv2.add(frame, _moved(frame.shape[1::-1], window, light, -((t_s * 16 + phase * 160) % 160)), dst=frame)
 
 
-def _moon(rng: np.random.Generator, light: str) -> Scenery:
-    art = Art(rng, light)
+def _moon(rng: np.random.Generator, light: str, density: int) -> Scenery:
+    art = Art(rng, light, density)
     art.hue *= 0.6
     far = art.far
     far.gradient(40, 150, (6, 6, 14), (14, 14, 30), (30, 32, 54))
@@ -1135,8 +1200,15 @@ BACKDROPS: tuple[Backdrop, ...] = (Backdrop("sea", ("at sea", "on the sea", "ove
 BY_NAME: dict[str, Backdrop] = {b.name: b for b in BACKDROPS}
 
 
-@cache
-def scenery(name: str, light: str, variant: int) -> Scenery:
+def scenery(name: str, light: str, variant: int, density: int = 1) -> Scenery:
     """The picture of a backdrop in a light, variant 0..VARIANTS-1: always the same for the same arguments."""
+    return (_usual_scenery if density == 1 else _dense_scenery)(name, light, variant, density)
+
+
+def _painted(name: str, light: str, variant: int, density: int) -> Scenery:
     seed = zlib.crc32(f"{name}/{light}/{variant}".encode())
-    return BY_NAME[name].paint(np.random.default_rng(seed), light)
+    return BY_NAME[name].paint(np.random.default_rng(seed), light, density)
+
+
+_usual_scenery = cache(_painted)
+_dense_scenery = lru_cache(maxsize=32)(_painted)  # 9 MB each at a density of 4
