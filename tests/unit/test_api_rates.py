@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,9 @@ def test_metrics_tell_of_the_queue_and_of_no_prompt(parts: Parts) -> None:
     text = client.get("/metrics").text
     assert 'hibari_jobs{state="queued"} 1\n' in text
     assert "# TYPE hibari_queue_oldest_seconds gauge\n" in text
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    said = re.findall(r"^\| `(hibari_\w+)(?:\{\w+\})?` \|", page, re.MULTILINE)
+    assert said == re.findall(r"^# TYPE (\w+) gauge$", text, re.MULTILINE)
     assert "secret" not in text
     key_for(parts, "ada")
     assert client.get("/metrics").status_code == 401, "it tells of everybody's work"

@@ -4,7 +4,8 @@
 - A job is completed at most once.
 - The history of each job leads to its state, by the table alone.
 - No owner has more running than they may, and none is given more to queue than they may.
-- A deleted job is never seen or given out again; nothing of a paused owner is given out.
+- A deleted job is never seen or given out again; nothing of a paused owner or key is given out.
+- What came by a key that was revoked for good ends: at once if it waits, at its worker's next word if it runs.
 - A job under which workers died twice without its getting further does not come back.
 """
 
@@ -44,6 +45,7 @@ class Known:
     """What a careful bystander knows of a job."""
 
     owner: str
+    key: str | None = None
     state: State = State.QUEUED
     holder: Claim | None = None
     worker: str = ""
@@ -55,6 +57,15 @@ class Known:
     crashes: int = 0
     failures: int = 0
     attempts: set[int] = field(default_factory=set[int])
+
+    @property
+    def unfinished(self) -> bool:
+        return self.state in (State.QUEUED, State.RUNNING)
+
+    @property
+    def stopped_by(self) -> set[str | None]:
+        """Whose pauses concern it."""
+        return {self.owner, self.key, "everything"}
 
 
 class Machine(RuleBasedStateMachine):
@@ -70,12 +81,13 @@ class Machine(RuleBasedStateMachine):
             for table in reversed(metadata.sorted_tables):
                 connection.execute(table.delete())
         self.queue = Queue(self.database, POLICY)
-        for owner in OWNERS:
-            self.queue.owner(owner)
+        self.api_keys = {
+            owner: self.queue.accounts.create_key(self.queue.owner(owner), owner).key.id for owner in OWNERS
+        }
         self.known: dict[str, Known] = {}
         self.held: list[tuple[str, Claim]] = []  # all that was ever claimed, also what is no longer true
         self.keys: dict[tuple[str, str], str] = {}
-        self.paused: set[str] = set()
+        self.paused: set[str | None] = set()
 
     @property
     def now(self) -> float:
@@ -93,7 +105,7 @@ class Machine(RuleBasedStateMachine):
         for job in self.known.values():
             late = job.deadline_at is not None and job.deadline_at <= self.now
             dead = job.state is State.RUNNING and job.lease_until <= self.now
-            if job.state not in (State.QUEUED, State.RUNNING) or not (late or dead):
+            if not job.unfinished or not (late or dead):
                 continue
             if job.cancel_asked:
                 job.state = State.CANCELLED
@@ -109,7 +121,7 @@ class Machine(RuleBasedStateMachine):
         # Without something to talk about, most rules have nothing to do.
         for owner in OWNERS:
             for _ in range(2):
-                self.create(owner, 0, None, None)
+                self.create(owner, 0, None, None, by_key=True)
         self.claim("w1")
         self.claim("w1")
 
@@ -118,8 +130,10 @@ class Machine(RuleBasedStateMachine):
         priority=st.integers(0, 1),
         key=st.sampled_from([None, None, "k1", "k2"]),
         wait_s=st.sampled_from([None, None, None, 5, 40]),
+        by_key=st.booleans(),
     )
-    def create(self, owner: str, priority: int, key: str | None, wait_s: float | None) -> None:
+    def create(self, owner: str, priority: int, key: str | None, wait_s: float | None, by_key: bool) -> None:
+        api_key = self.api_keys[owner] if by_key else None
         deadline_at = None if wait_s is None else self.now + wait_s
         new = NewJob(
             self.queue.owner(owner),
@@ -129,6 +143,7 @@ class Machine(RuleBasedStateMachine):
             steps=8,
             deadline_at=deadline_at,
             idempotency_key=key,
+            key_id=api_key,
         )
         earlier = self.keys.get((owner, key or ""))
         try:
@@ -146,7 +161,7 @@ class Machine(RuleBasedStateMachine):
         assert earlier is None
         assert self.count(owner, State.QUEUED) < MAX_QUEUED
         assert created.job.id not in self.known
-        self.known[created.job.id] = Known(owner, deadline_at=deadline_at)
+        self.known[created.job.id] = Known(owner, api_key, deadline_at=deadline_at)
         if key is not None:
             self.keys[owner, key] = created.job.id
 
@@ -160,7 +175,7 @@ class Machine(RuleBasedStateMachine):
         job = self.known[claim.job.id]
         assert job.state is State.QUEUED
         assert not job.deleted
-        assert not self.paused & {job.owner, "everything"}
+        assert not self.paused & job.stopped_by
         assert self.count(job.owner, State.RUNNING) < MAX_RUNNING
         assert claim.attempt not in job.attempts
         assert claim.attempt > max(job.attempts, default=0)
@@ -198,7 +213,7 @@ class Machine(RuleBasedStateMachine):
                 job.furthest, job.crashes = step, 0
             if job.cancel_asked:
                 assert order is Order.CANCEL
-            elif self.paused & {job.owner, "everything"}:
+            elif self.paused & job.stopped_by:
                 assert order is Order.RELEASE
             else:
                 assert order is Order.GO_ON
@@ -255,16 +270,34 @@ class Machine(RuleBasedStateMachine):
             return
         self.queue.jobs.delete(job_id)
         job.deleted, job.holder = True, None
-        if job.state in (State.QUEUED, State.RUNNING):
+        if job.unfinished:
             job.state = State.CANCELLED
+
+    @rule(owner=owners)
+    def revoke(self, owner: str) -> None:
+        key = self.api_keys[owner]
+        self.queue.accounts.revoke(key)
+        ended = [job for job in self.known.values() if job.key == key and job.unfinished]
+        assert self.queue.jobs.cancel_all(PauseScope.key(key)) == len(ended)
+        for job in ended:
+            if job.state is State.QUEUED:
+                job.state = State.CANCELLED
+            else:
+                job.cancel_asked = True
+
+    def switch(self, scope: PauseScope, name: str, on: bool) -> None:
+        (self.queue.jobs.pause if on else self.queue.jobs.resume)(scope)
+        (self.paused.add if on else self.paused.discard)(name)
 
     @rule(owner=st.sampled_from([*OWNERS, "everything"]), on=st.sampled_from([False, False, True]))
     def pause(self, owner: str, on: bool) -> None:
-        scope = (
-            PauseScope.everything() if owner == "everything" else PauseScope.owner(self.queue.owner(owner))
-        )
-        (self.queue.jobs.pause if on else self.queue.jobs.resume)(scope)
-        (self.paused.add if on else self.paused.discard)(owner)
+        everything = owner == "everything"
+        scope = PauseScope.everything() if everything else PauseScope.owner(self.queue.owner(owner))
+        self.switch(scope, owner, on)
+
+    @rule(owner=owners, on=st.sampled_from([False, False, True]))
+    def pause_key(self, owner: str, on: bool) -> None:
+        self.switch(PauseScope.key(self.api_keys[owner]), self.api_keys[owner], on)
 
     @rule(seconds=st.sampled_from([1.0, 4.0, 10.0]))
     def time_passes(self, seconds: float) -> None:

@@ -13,7 +13,7 @@ from queue_bench import Queue
 
 from hibari.contracts import ClaimLost, LimitReached, NotFound
 from hibari.db import Database
-from hibari.jobs import Claim, Created, NewJob, Order, Policy, State
+from hibari.jobs import Claim, Created, NewJob, Order, PauseScope, Policy, State
 
 T = TypeVar("T")
 
@@ -106,6 +106,27 @@ def test_cancel_against_start(queue: Queue, turn: int) -> None:
         assert worker.cancelled(claim).state is State.CANCELLED
     assert queue.kinds(job.id)[-1] == "cancelled"
     assert worker.claim() is None
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_revoke_against_a_running_job(queue: Queue, turn: int) -> None:
+    key = queue.accounts.create_key(queue.owner(), "ann").key
+    job, other = queue.add(key_id=key.id), queue.add("bob")
+    claim, worker = queue.claim(), queue.worker()
+    assert claim.job.id == job.id
+
+    def revoke() -> int:
+        queue.accounts.revoke(key.id)
+        return queue.jobs.cancel_all(PauseScope.key(key.id))
+
+    results: list[Any] = at_once(revoke, lambda: worker.complete(claim, {"video": "k"}))
+    assert results[1].state is State.COMPLETED, "its worker may still finish it"
+    assert results[0] in (0, 1)
+    assert queue.kinds(job.id).count("completed") == 1
+    late = queue.add(key_id=key.id)  # it was on its way when the key was revoked
+    assert queue.jobs.cancel_all(PauseScope.key(key.id)) == 1
+    assert queue.jobs.get(late.id).state is State.CANCELLED
+    assert queue.claim().job.id == other.id, "nobody else is concerned"
 
 
 @pytest.mark.parametrize("turn", range(4))

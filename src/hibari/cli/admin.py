@@ -43,6 +43,13 @@ def create(
         ),
     ] = None,
     role: Annotated[str, typer.Option(help="admin, reviewer or member.", metavar="R")] = "member",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What it may do, as videos:read; can be given again. By default all that its role may.",
+            metavar="S",
+        ),
+    ] = None,
     expires_days: Annotated[
         float | None, typer.Option(min=0.001, help="It opens nothing after so many days.", metavar="N")
     ] = None,
@@ -62,6 +69,7 @@ def create(
         owner.id,
         name,
         role=Role(role),
+        scopes=scope or None,
         expires_at=None if expires_days is None else time.time() + expires_days * 86400,
         requests_per_minute=requests_per_minute,
         by=OPERATOR,

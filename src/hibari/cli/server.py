@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,6 +30,7 @@ ModelOption = Annotated[
 ]
 JOBS = 8
 BACKLOG = 2048
+_JOB_ID = re.compile(r"\bvideo_[0-9a-f]{32}\b")
 GRACE_S = 3  # for answers that are on their way when the server stops
 
 
@@ -199,21 +201,27 @@ def _listening(settings: ServerSettings) -> socket.socket:
 
 
 def log() -> None:
-    """One JSON object a line on stderr. No line of ours holds a prompt."""
+    """One JSON object a line on stderr; a line that names a video has its id as `job_id`. No line of ours holds a
+    prompt."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines())
+    handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-class _JsonLines(logging.Formatter):
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
     def format(self, record: logging.LogRecord) -> str:
-        line = {
+        """The line."""
+        line: dict[str, Any] = {
             "at": round(record.created, 3),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if job_id := _JOB_ID.search(line["message"]):
+            line["job_id"] = job_id[0]
         if (request_id := record.__dict__.get("request_id")) is not None:
             line["request_id"] = request_id
         if record.exc_info:
