@@ -54,6 +54,7 @@ from hibari.engine.start import Start
 from hibari.engine.state import initial_state
 from hibari.engine.text_cache import TextCache
 from hibari.engine.unfinished import Unfinished, tokens
+from hibari.engine.upscaling import upscale_factor, upscaled
 from hibari.models.protocol import Model
 
 CHECKPOINT_EVERY_S = 5.0
@@ -422,8 +423,10 @@ class Engine:
             with torch.inference_mode():
                 if generation.decoder is None:
                     extra = {**generation.extra, "batched": generation.batched}
-                    recipe = recipe_of(generation.request, model, extra)
-                    events.append(Sampled(generation.id, recipe, generation.state.latent_CFHW.cpu()))
+                    factor = upscale_factor(generation.request, model)
+                    recipe = recipe_of(generation.request, model, extra, factor)
+                    latent_CFHW = generation.state.latent_CFHW.cpu()
+                    events.append(Sampled(generation.id, recipe, latent_CFHW, factor))
                     generation.decoder = model.decode(
                         generation.state.latent_CFHW.to(model.dtype),
                         generator_at(generation.state.generator),
@@ -432,7 +435,8 @@ class Engine:
                 chunk = next(generation.decoder, None)
             if chunk is None:
                 raise RuntimeError(f"{model.spec.name} decoded {generation.frames_done} frames of {total}")
-            frames: np.ndarray = chunk[: total - generation.frames_done].contiguous().cpu().numpy()
+            chunk = upscaled(chunk[: total - generation.frames_done], generation.request, model)
+            frames: np.ndarray = chunk.contiguous().cpu().numpy()
         except Exception as error:  # noqa: BLE001
             if memory.is_out_of_memory(error) and generation.run:
                 error = memory.out_of_memory(model, generation.run)

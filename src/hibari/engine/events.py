@@ -51,17 +51,19 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampled:
-    """All updates have been made; decoding begins. `latent_CFHW` is what will be decoded, float32 on the CPU."""
+    """All updates have been made; decoding begins. `latent_CFHW` is what will be decoded, float32 on the CPU. Frames
+    will be `upscaled` times as large as the request's native size, in each direction."""
 
     id: str
     recipe: Recipe
     latent_CFHW: Tensor
+    upscaled: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FramesDecoded:
-    """A chunk of finished frames: uint8 [n, height_px, width_px, 3], at the model's own size and rate. With them,
-    `done` of `total` frames have been handed over."""
+    """A chunk of finished frames: uint8 [n, height_px, width_px, 3], at the model's own rate, and of the size
+    that `Sampled` told. With them, `done` of `total` frames have been handed over."""
 
     id: str
     frames: np.ndarray

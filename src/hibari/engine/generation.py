@@ -29,7 +29,8 @@ class Order:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Generated:
-    """A clip at the model's native size and rate, whose frames are decoded as they are taken; and its latent."""
+    """A clip at the model's native rate, whose frames are decoded as they are taken: of its native size, or of what its
+    own upscaler makes of that. And its latent."""
 
     stream: ClipStream
     latent_CFHW: Tensor
@@ -86,8 +87,8 @@ def generate_all(
         Generated(
             ClipStream(
                 frames=_frames(id_, events, decoded),
-                width=order.request.native_width,
-                height=order.request.native_height,
+                width=order.request.native_width * sampled[id_].upscaled,
+                height=order.request.native_height * sampled[id_].upscaled,
                 fps=model.spec.fps,
                 frame_count=order.request.native_frames,
                 recipe=sampled[id_].recipe,

@@ -13,15 +13,26 @@ from hibari.contracts import GenerationRequest, Recipe
 from hibari.models.protocol import Model
 
 
-def recipe_of(request: GenerationRequest, model: Model, extra: Mapping[str, object]) -> Recipe:
-    """The recipe of a clip that `model` made of `request`."""
+def recipe_of(
+    request: GenerationRequest, model: Model, extra: Mapping[str, object], upscaled: int = 1
+) -> Recipe:
+    """The recipe of a clip that `model` made of `request` and enlarged `upscaled` times."""
     quantised = {"quantised": model.spec.quantised} if model.spec.quantised else {}
     return Recipe(
         request=request,
         weights_sha256=model.weights_sha256,
         versions={**versions(), **{name: metadata.version(name) for name in model.spec.software}},
         extra={**extra, **quantised},
+        postprocess=_said(request, upscaled),
     )
+
+
+def _said(request: GenerationRequest, upscaled: int) -> tuple[str, ...]:
+    if upscaled == 1:
+        return ()
+    width, height = request.native_width, request.native_height
+    larger = f"{width * upscaled}x{height * upscaled}"
+    return (f"upscaled from {width}x{height} to {larger} px by the model's own network",)
 
 
 def versions() -> dict[str, str]:

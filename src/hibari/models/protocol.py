@@ -122,6 +122,18 @@ class HasTables(Protocol):
 
 
 @runtime_checkable
+class Upscales(Protocol):
+    """A model that knows a better way to larger frames than interpolation."""
+
+    upscale_factor: int
+    """By how much `upscale` enlarges in each direction; 1 where its weights have no network for it."""
+
+    def upscale(self, frames_THWC: Tensor) -> Tensor:
+        """uint8 frames [T, n H, n W, 3] of decoded ones [T, H, W, 3], each by itself, on the CPU."""
+        ...
+
+
+@runtime_checkable
 class SplitsTokens(Protocol):
     """A model that can compute a row of a forward pass in several processes, too."""
 

@@ -143,10 +143,10 @@ class Output:
         }
 
 
-def decoded(plan: Plan, spec: ModelSpec, recipe: Recipe) -> MakeClip:
-    """What the engine decodes, as it was asked for."""
+def decoded(plan: Plan, spec: ModelSpec, recipe: Recipe, upscaled: int) -> MakeClip:
+    """What the engine decodes, `upscaled` times its native size, as it was asked for."""
     request = plan.request
-    size = request.native_width, request.native_height
+    size = request.native_width * upscaled, request.native_height * upscaled
 
     def clip(frames: Iterator[np.ndarray]) -> ClipStream:
         return tools.finished(plan, ClipStream(frames, *size, spec.fps, request.native_frames, recipe))

@@ -317,7 +317,7 @@ class Worker:
     def _begin_output(self, held: Held, event: engine.Sampled) -> None:
         assert held.plan is not None
         assert held.model is not None
-        clip = decoded(held.plan, held.model.spec, event.recipe)
+        clip = decoded(held.plan, held.model.spec, event.recipe, event.upscaled)
         # Where frames are cut out, the latent does not stand for the clip.
         self._write(held, clip, None if held.plan.cut else event.latent_CFHW)
 

@@ -19,5 +19,4 @@ def load(spec: ModelSpec, *, device: torch.device) -> Mini:
     assert spec.weights is not None, "hibari-mini has a weights file"
     path = weights.FOLDER / spec.weights
     digest = manifest.check(path)
-    autoencoder, transformer = weights.load(path)
-    return Mini(spec, autoencoder, transformer, weights_sha256=digest, device=device)
+    return Mini(spec, *weights.load(path), weights_sha256=digest, device=device)

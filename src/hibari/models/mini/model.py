@@ -20,11 +20,13 @@ from hibari.models.mini.autoencoder import (
 )
 from hibari.models.mini.text import MAX_TOKENS, TextEncoder
 from hibari.models.mini.transformer import FIELDS, PATCH, Transformer, Words
+from hibari.models.mini.upscaler import SCALE, Upscaler
 from hibari.models.plan import Plan, plan
 from hibari.models.protocol import Conditioning, Footprint
 
 TEXT_ENCODER_BYTES = 180_000_000  # half of it weights, half the library that runs them; measured
 DECODE_NUMBERS_PER_PIXEL = 56  # float32 numbers alive while a latent frame is decoded; with AVX-512
+UPSCALE_NUMBERS_PER_PIXEL = 320  # and while a frame is upscaled; counted, not measured
 PREVIEW_PX = 4  # pixels of the preview a latent cell, in each direction
 
 
@@ -36,6 +38,7 @@ class Mini:
         spec: ModelSpec,
         autoencoder: Autoencoder,
         transformer: Transformer,
+        upscaler: Upscaler | None = None,
         *,
         weights_sha256: str | None,
         device: torch.device,
@@ -47,13 +50,17 @@ class Mini:
         self.dtype = torch.float32
         self._autoencoder = autoencoder.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self._transformer = transformer.to(device)
+        self._upscaler = upscaler and upscaler.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.upscale_factor = SCALE if upscaler else 1
         self.rgb_from_latent = preview_map(autoencoder)
 
     def untrained(self) -> Mini:
         """The same with a transformer that has learned nothing: evaluation's control."""
         torch.manual_seed(0)
         blank = Transformer(self._transformer.config).eval().requires_grad_(False)
-        return Mini(self.spec, self._autoencoder, blank, weights_sha256=None, device=self.device)
+        return Mini(
+            self.spec, self._autoencoder, blank, self._upscaler, weights_sha256=None, device=self.device
+        )
 
     @cached_property
     def _text_encoder(self) -> TextEncoder:
@@ -96,6 +103,16 @@ class Mini:
             yield frames_from_pixels(pixels)[0]
 
     @torch.inference_mode()
+    def upscale(self, frames_THWC: Tensor) -> Tensor:
+        """See `Upscales`; frame by frame, so that a chunk needs no more memory than a frame."""
+        assert self._upscaler, "asked for only where the factor is above 1"
+        large = []
+        for frame_11HWC in frames_THWC[:, None, None]:
+            pixels_1CHW = pixels_from_frames(frame_11HWC.to(self.device))[:, :, 0]
+            large.append(frames_from_pixels(self._upscaler(pixels_1CHW)[:, :, None])[0].cpu())
+        return torch.cat(large)
+
+    @torch.inference_mode()
     def encode(self, frames_FHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See the protocol."""
         return self._autoencoder.encode(pixels_from_frames(frames_FHWC[None].to(self.device)))[0]
@@ -109,18 +126,19 @@ class Mini:
             8 * config.cell_width * cells,
             8 * FIELDS**2 * config.field_width * cells,
         )
-        pixels = TIME_FACTOR * height * width * SPACE_FACTOR**2
+        pixels = height * width * SPACE_FACTOR**2
+        upscaling = UPSCALE_NUMBERS_PER_PIXEL if self._upscaler else 0
         return Footprint(
             weights=self._weights_bytes,
             text_encoder=TEXT_ENCODER_BYTES,
             row=4 * (12 * config.latent_channels * cells + max(parts)),
-            decode=4 * DECODE_NUMBERS_PER_PIXEL * pixels,
+            decode=4 * pixels * max(TIME_FACTOR * DECODE_NUMBERS_PER_PIXEL, upscaling),
         )
 
     @cached_property
     def _weights_bytes(self) -> int:
-        networks = (self._autoencoder, self._transformer)
-        tensors = (tensor for net in networks for tensor in (*net.parameters(), *net.buffers()))
+        networks = (self._autoencoder, self._transformer, self._upscaler)
+        tensors = (tensor for net in networks if net for tensor in (*net.parameters(), *net.buffers()))
         return sum(tensor.nbytes for tensor in tensors)
 
     def release_text_encoder(self) -> None:

@@ -21,6 +21,7 @@ from hibari.contracts import WeightsError
 from hibari.models import manifest
 from hibari.models.mini.autoencoder import Autoencoder, AutoencoderConfig
 from hibari.models.mini.transformer import Transformer, TransformerConfig
+from hibari.models.mini.upscaler import Upscaler, UpscalerConfig
 
 FOLDER = Path(__file__).parent / "weights"
 FORMAT = "hibari-mini/6"  # 1 answered with velocity, 2 with x0; 3 and 4 refine by cells, 6 by fields; 5 knows the time
@@ -76,27 +77,30 @@ def read(path: Path) -> dict[str, Network]:
     return networks
 
 
-def load(path: Path) -> tuple[Autoencoder, Transformer]:
-    """Both networks of a file.
+def load(path: Path) -> tuple[Autoencoder, Transformer, Upscaler | None]:
+    """The networks of a file; those written before there was an upscaler hold none.
 
     Raises:
-        WeightsError: as `read`, or if one of the two is not in it.
+        WeightsError: as `read`, or if one of the first two is not in it.
     """
     networks = read(path)
     autoencoder, transformer = networks.get("autoencoder"), networks.get("transformer")
     if not isinstance(autoencoder, Autoencoder) or not isinstance(transformer, Transformer):
         raise WeightsError(f"{path} holds {', '.join(networks)}; wanted are autoencoder and transformer")
-    return autoencoder, transformer
+    upscaler = networks.get("upscaler")
+    assert upscaler is None or isinstance(upscaler, Upscaler)
+    return autoencoder, transformer, upscaler
 
 
 def _sizes(said: dict[str, Any]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
 
 
-Network = Autoencoder | Transformer
+Network = Autoencoder | Transformer | Upscaler
 NETWORKS: dict[str, Callable[[dict[str, Any]], Network]] = {
     "autoencoder": lambda said: Autoencoder(AutoencoderConfig(**_sizes(said))),
     "transformer": lambda said: Transformer(TransformerConfig(**_sizes(said))),
+    "upscaler": lambda said: Upscaler(UpscalerConfig(**_sizes(said))),
 }
 """How each network is built from the sizes in a file's metadata."""
 
