@@ -29,9 +29,12 @@ def settings_for(folder: Path, **environment: str) -> ServerSettings:
     )
 
 
-def parts_for(settings: ServerSettings, policy: Policy | None = None) -> Parts:
-    database = Database("sqlite://")
-    metadata.create_all(database.engine)
+def parts_for(
+    settings: ServerSettings, policy: Policy | None = None, database: Database | None = None
+) -> Parts:
+    if database is None:
+        database = Database("sqlite://")
+        metadata.create_all(database.engine)
     return Parts(
         settings=settings,
         database=database,

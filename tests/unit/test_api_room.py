@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,9 @@ from api_server import client_for, clip, parts_for, picture, settings_for
 from fastapi.testclient import TestClient
 
 from hibari import catalog
-from hibari.api import Parts
-from hibari.contracts import GenerationRequest
+from hibari.api import Parts, uploads
+from hibari.contracts import GenerationRequest, QuotaReached
+from hibari.db import Database
 
 
 @pytest.fixture
@@ -58,6 +62,36 @@ def test_a_full_quota_is_a_413_and_leaves_nothing(parts: Parts, client: TestClie
     assert used > uploaded > 0, "videos that wait count as well"
 
 
+def test_who_uploads_at_once_gets_no_more_room_than_there_is(
+    tmp_path: Path, shared_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = parts_for(settings_for(tmp_path), database=shared_database)
+    owner = parts.accounts.create("ada").id
+    first = uploads.store_picture(parts, owner, picture(), "picture")
+    size_bytes = parts.stored.used_bytes(owner)
+    most = size_bytes * 4 - 1  # for two more
+    parts.accounts.set_limits(owner, max_running=None, max_queued=None, max_stored_bytes=most)
+    put = parts.storage.put
+
+    def slowly(key: str, content: Any) -> Any:
+        time.sleep(0.1)  # whoever looks only at what is stored already lets all of them pass
+        return put(key, content)
+
+    monkeypatch.setattr(parts.storage, "put", slowly)
+
+    def store(_: int) -> str | None:
+        try:
+            return uploads.store_picture(parts, owner, picture(), "picture").key
+        except QuotaReached:
+            return None
+
+    with ThreadPoolExecutor(6) as pool:
+        stored = {key for key in pool.map(store, range(6)) if key is not None}
+    assert len(stored) == 2
+    assert set(parts.storage.keys("uploads")) == stored | {first.key}
+    assert parts.stored.used_bytes(owner) == 3 * size_bytes
+
+
 def test_a_disk_that_is_nearly_full_takes_nothing_new(
     parts: Parts, client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +102,28 @@ def test_a_disk_that_is_nearly_full_takes_nothing_new(
     assert parts.storage.keys("") == []
     monkeypatch.setattr(parts.storage, "free_bytes", lambda: None)  # as S3
     assert {answer.status_code for answer in asks(client, tmp_path)} == {200}
+
+
+def test_what_the_disk_has_no_room_for_is_refused_before_it_comes(
+    parts: Parts, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read(*_: object) -> None:
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(parts.storage, "free_bytes", lambda: parts.settings.reserve_bytes + 2**20)
+    monkeypatch.setattr("hibari.api.room.read_body", read)
+    for path in ("", "/extensions", "/characters"):
+        answer = client.post(f"/v1/videos{path}", files={"video": bytes(2**20)})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "storage_full")
+
+
+def test_a_temporary_folder_that_takes_nothing_is_no_bug(
+    parts: Parts, client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    answer = client.post("/v1/videos/extensions", data={"prompt": "a"}, files={"video": bytes(2**21)})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_unavailable")
+    assert str(tmp_path) not in answer.text
 
 
 def test_a_file_that_cannot_be_stored_does_not_count(

@@ -366,6 +366,12 @@ def test_housekeeping_removes_what_nobody_needs(parts: Parts, client: TestClient
     used = parts.stored.used_bytes("acct_local")
     assert keeper.sweep_uploads(time.time() + UPLOAD_KEPT_S + 2) == 1
     assert parts.stored.used_bytes("acct_local") < used
+    used = parts.stored.used_bytes("acct_local")
+    parts.stored.add("acct_local", "uploads/1-a/input.png", 1000)  # and then whoever did it was killed
+    assert keeper.sweep_uploads(time.time()) == 0
+    assert parts.stored.used_bytes("acct_local") == used + 1000, "too young"
+    assert keeper.sweep_uploads(time.time() + UPLOAD_KEPT_S + 2) == 0
+    assert parts.stored.used_bytes("acct_local") == used, "what is there still counts"
     (left,) = parts.storage.keys("uploads")
     assert left in str(parts.jobs.get(needed.json()["id"]).request)
     again = f"/v1/videos/{needed.json()['id']}/again"

@@ -13,6 +13,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 
 from hibari.api.errors import Refused, wrong_value
+from hibari.contracts import OutputError
 
 MAX_FIELDS, MAX_FILES = 200, 4
 MAX_FIELD_BYTES = 64 * 2**20  # a data: URL may be in it
@@ -48,14 +49,20 @@ class Body:
             await file.close()
 
 
+def announced_bytes(request: Request) -> int:
+    """How long a body says that it is; 0 where it does not."""
+    announced = request.headers.get("content-length", "")
+    return int(announced) if announced.isdecimal() else 0
+
+
 async def read_body(request: Request, limit_bytes: int) -> Body:
     """A request's body.
 
     Raises:
         Refused: it is too large, of another type, or damaged.
+        OutputError: its files cannot be kept while it is read.
     """
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > limit_bytes:
+    if announced_bytes(request) > limit_bytes:
         raise _too_large(limit_bytes)
     kind = request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
     match kind:
@@ -97,6 +104,8 @@ async def _read_form(request: Request, limit_bytes: int) -> Body:
         form = await parser.parse()
     except MultiPartException as error:
         raise Refused(400, "invalid_form", f"the form cannot be read: {error.message}") from error
+    except OSError as error:  # larger ones lie in the temporary folder
+        raise OutputError(f"the form's files cannot be kept while it is read: {error.strerror}") from error
     files = {name: value for name, value in form.multi_items() if isinstance(value, UploadFile)}
     return Body(
         _nested([(name, value) for name, value in form.multi_items() if isinstance(value, str)]), files

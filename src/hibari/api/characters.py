@@ -16,10 +16,10 @@ from fastapi.concurrency import run_in_threadpool
 from hibari.accounts import Identity
 from hibari.api import orders, uploads
 from hibari.api.asked import AskedCharacter
-from hibari.api.body import read_body
 from hibari.api.errors import Refused
 from hibari.api.keys import Given, Reader, Writer
 from hibari.api.parts import Parts
+from hibari.api.room import read_upload
 from hibari.api.wire import Character
 from hibari.contracts import InputError, NotFound
 
@@ -38,7 +38,7 @@ _ID = re.compile(r"char_[0-9a-f]{32}")
         ref_template="#/components/schemas/{model}")}}}})  # fmt: skip
 async def create(request: Request, parts: Given, identity: Writer) -> Character:
     """Keep a character: a name, and a clip that shows it."""
-    body = await read_body(request, parts.settings.upload_bytes)
+    body = await read_upload(parts, request)
 
     def work() -> Character:
         asked = body.parse(AskedCharacter)

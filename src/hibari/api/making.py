@@ -22,6 +22,7 @@ from hibari.api.errors import Refused
 from hibari.api.fetch import fetch
 from hibari.api.keys import Given, Writer
 from hibari.api.parts import Parts
+from hibari.api.room import read_upload
 from hibari.api.wire import Forecast, Video, poll_after_ms, video_of
 from hibari.assignment import Source, StoredCard, Tool
 from hibari.contracts import InvalidRequest
@@ -153,7 +154,7 @@ class Making:
 
     async def video(self, make: Callable[[Asking], Sequence[Created]]) -> Video:
         """Read the body here, and do all that may block in a thread."""
-        body = await read_body(self.request, self.parts.settings.upload_bytes)
+        body = await read_upload(self.parts, self.request)
         try:
             return await run_in_threadpool(self.of, body, make)
         finally:

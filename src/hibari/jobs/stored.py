@@ -63,6 +63,13 @@ class StoredFiles:
         with self._database.read() as connection:
             return list(connection.execute(query.limit(limit)).scalars())
 
+    def counted_by(self, moment: float) -> list[str]:
+        """Keys of files that were counted up to that Unix time. Where one is not in the storage, whoever counted it
+        died before it was stored, and it is to be forgotten."""
+        query = select(stored_files.c.key).where(stored_files.c.created_at <= moment)
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
     def used_bytes(self, owner: str) -> int:
         """What all files of an owner take, those of their jobs included."""
         with self._database.read() as connection:

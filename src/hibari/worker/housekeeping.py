@@ -56,7 +56,14 @@ class Housekeeping:
             self._stored.forget(key)
 
     def sweep_uploads(self, now: float) -> int:
-        """Remove uploads that came more than UPLOAD_KEPT_S ago and that no job needs; how many."""
+        """Remove uploads that came more than UPLOAD_KEPT_S ago and that no job needs; how many. What was counted before
+        then and never stored counts no more."""
+        counted = self._stored.counted_by(now - UPLOAD_KEPT_S)
+        folders = {key.split("/", 1)[0] for key in counted}
+        there = {key for folder in folders for key in self._storage.keys(folder)}
+        for key in counted:
+            if key not in there:
+                self._stored.forget(key)
         old = [key for key in self._storage.keys(UPLOADS) if now - _came(key) > UPLOAD_KEPT_S]
         if not old:
             return 0
