@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from hibari import catalog
 from hibari.models.mini.autoencoder import AutoencoderConfig
 from hibari.models.mini.transformer import TransformerConfig
 
@@ -99,15 +100,17 @@ class DistilRecipe(TransformerRecipe):
 
     Attributes:
         steps: of the network that is made.
-        teacher_steps: in which its teacher goes the same way; a multiple of `steps`.
+        teacher_steps: in which its teacher goes the way of one of them.
         guidance: of the teacher. The new network has it inside and is asked once a step.
-        shift: of both schedules.
+        shift: of the schedule.
+        mixed_share: of clips that begin as a real one with noise, at a later segment, and not as noise alone.
     """
 
     steps: int
     teacher_steps: int
     guidance: float
     shift: float
+    mixed_share: float
 
 
 def autoencoder_mini() -> AutoencoderRecipe:
@@ -209,10 +212,12 @@ def transformer_tiny() -> TransformerRecipe:
 
 
 def transformer_fast() -> DistilRecipe:
-    """hibari-mini-fast, from what ships."""
+    """hibari-mini-fast, from what ships, as that is used."""
+    preset = catalog.spec("mini")
     return DistilRecipe(
         **{
             **vars(transformer_mini()),
+            "batch": 4,  # each clip is four lessons
             "lr": 1e-3,
             "adam_lr": 5e-4,
             "caption_dropout": 0.02,
@@ -222,9 +227,10 @@ def transformer_fast() -> DistilRecipe:
             "decays": (0.98, 0.99),
         },
         steps=4,
-        teacher_steps=24,
-        guidance=4.0,
-        shift=2.5,
+        teacher_steps=3,
+        guidance=preset.default_guidance,
+        shift=preset.sigma_shift,
+        mixed_share=0.25,
     )
 
 

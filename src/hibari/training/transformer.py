@@ -201,8 +201,8 @@ class TransformerTask:
         """What forward passes are made in."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16)
 
-    def backward(self, velocity: Tensor, target: Tensor, lesson: Lesson) -> dict[str, float]:
-        """Leave the gradients of the velocity's weighted squared error; the figures for the log."""
+    def error(self, velocity: Tensor, target: Tensor, lesson: Lesson) -> Tensor:
+        """The velocity's weighted squared error."""
         sigma_BF = lesson.sigma_BF
         asked = (sigma_BF > 0)[:, None, :, None, None]
         # The network's own answer is x0, and the velocity's error is that of x0 over sigma: unbounded weight on levels
@@ -215,14 +215,14 @@ class TransformerTask:
             self.recipe.figure_weight * lesson.covered * (2 * (1 - sigma_BF)).clamp(max=1)[..., None, None]
         )
         share = (asked * (1 + figure[:, None])).expand_as(error)
-        loss = (error * share).sum() / share.sum()
-        loss.backward()
-        return {"loss": loss.item()}
+        return (error * share).sum() / share.sum()
 
     def loss(self, step: int) -> dict[str, float]:
         """See `run.Task`."""
         lesson = self.lesson(step)
-        return self.backward(self.answer(lesson), lesson.target, lesson)
+        loss = self.error(self.answer(lesson), lesson.target, lesson)
+        loss.backward()
+        return {"loss": loss.item()}
 
     @cached_property
     def _looking(self) -> tuple[Autoencoder, Tensor, Tensor]:
