@@ -33,6 +33,7 @@ def test_both_sides_make_the_same_clip_and_count_the_same_work(family: str, tmp_
     for cost in (our_cost, their_cost):
         assert min(cost.step_s, cost.decode_s) > 0
         assert min(cost.step_peak_bytes, cost.decode_peak_bytes) > 2**26  # torch alone takes more
+        assert 0 <= cost.decode_added_bytes < cost.decode_peak_bytes
 
 
 def test_work_is_counted_as_it_is_by_hand() -> None:
@@ -66,12 +67,24 @@ def test_the_command(tmp_path: Path) -> None:
     assert report["medians"]["ours"]["step_flops"] > 1e6
 
 
+def test_pyramid_flow_has_its_gains_measured() -> None:
+    """Each beside the plain way, which gives the same."""
+    wanted = ["bench", "--random", "pyramid_flow-tiny", "--repeat", "1"]
+    said = CliRunner().invoke(app, [*wanted, "--json"], catch_exceptions=False)
+    gains = json.loads(said.output)["gains"]
+    assert len(gains) == 4
+    for gain in gains:
+        assert gain["difference"] < 1e-5, gain["name"]
+        assert gain["ratio"]["median"] > 0
+
+
 @pytest.mark.parametrize(
     ("options", "wanted"),
     [
         (["--model", "mini", "--against", "diffusers"], "nothing to measure mini against"),
         (["--model", "mini", "--random", "mochi"], "not both"),
-        (["--random", "sora"], "there are ltx_video, cogvideox, mochi"),
+        (["--random", "sora"], "there are ltx_video, cogvideox, mochi, pyramid_flow"),
+        (["--random", "pyramid_flow", "--against", "diffusers"], "leave out --against"),
         (["--model", "mini", "--against", "magic"], "against is 'magic'"),
     ],
 )

@@ -4,7 +4,7 @@ the machine does meanwhile meets both."""
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -28,6 +28,7 @@ UNITS = {
     "decode_s": ("decoding", "s", 1.0),
     "step_peak_bytes": ("peak, steps", "MB", 2.0**20),
     "decode_peak_bytes": ("peak, decoding", "MB", 2.0**20),
+    "decode_added_bytes": ("decoding adds", "MB", 2.0**20),
     "step_flops": ("counted work a step", "TFLOP", 1e12),
 }
 
@@ -39,6 +40,15 @@ class Ratio:
     median: float
     least: float
     most: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.least:.2f} to {self.most:.2f})"
+
+    @staticmethod
+    def of(pairs: Iterable[tuple[float, float]]) -> Ratio:
+        """Of pairs of ours and the reference's; at least one."""
+        ratios = [theirs / ours for ours, theirs in pairs]
+        return Ratio(median(ratios), min(ratios), max(ratios))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +77,8 @@ class Report:
         if len(self.sides) < 2:
             return None
         pairs = zip(*(runs for runs in self.sides.values()), strict=True)
-        ratios = [theirs[what] / ours[what] for ours, theirs in pairs if ours[what]]
-        return Ratio(median(ratios), min(ratios), max(ratios))
+        known = [(ours[what], theirs[what]) for ours, theirs in pairs if ours[what]]
+        return Ratio.of(known) if known else None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -90,14 +100,14 @@ class Report:
         lines = [head, ["---"] * len(head)]
         for what, (name, unit, divisor) in UNITS.items():
             row = [name, *(f"{self.of(side, what) / divisor:.3g} {unit}" for side in sides)]
-            if ratio := self.ratio(what):
-                row.append(f"{ratio.median:.2f} ({ratio.least:.2f} to {ratio.most:.2f})")
+            if compared:
+                row.append(str(self.ratio(what) or ""))
             lines.append(row)
         table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         wish = self.wish
         said = (
             f"{Path(wish.model).name}: {wish.frames} frames at {wish.size[0]}x{wish.size[1]}, guidance "
-            f"{wish.guidance:g}, median of {wish.steps} steps in {len(self.sides['ours'])} processes a side; "
+            f"{wish.guidance:g}, {wish.steps} steps in each of {len(self.sides['ours'])} processes a side; "
             f"{self.machine}."
         )
         if self.difference is not None:
@@ -126,7 +136,7 @@ def compare(
                 latent = Path(folder) / name
                 sides[name].append(_apart(_measured, name == "ours", wish, latent, turn == 0))
         difference = _difference(*(Path(folder) / name for name in names)) if against else None
-    return Report(wish, _machine(), sides, difference)
+    return Report(wish, machine(), sides, difference)
 
 
 def _apart(work: Callable[..., Any], *args: Any) -> Any:
@@ -157,7 +167,8 @@ def _difference(ours: Path, theirs: Path) -> float:
     return float((one - other).abs().max())
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Processor or GPU, threads, and torch's version."""
     device = prepare_torch(Settings.from_environment())
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     named = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -48,6 +48,8 @@ class Cost:
         decode_s: of the whole clip, to uint8 frames.
         step_peak_bytes, decode_peak_bytes: the process's largest memory (on a GPU: that torch had in use) while it
             sampled and while it decoded, weights and libraries included.
+        decode_added_bytes: by how much decoding lifted it; the decoder's weights are among it where they were not
+            there before.
         step_flops: counted multiplications and additions of a step; 0 where they were not counted.
     """
 
@@ -55,6 +57,7 @@ class Cost:
     decode_s: float
     step_peak_bytes: int
     decode_peak_bytes: int
+    decode_added_bytes: int
     step_flops: int
 
     def as_dict(self) -> dict[str, float]:
@@ -86,20 +89,25 @@ def ours(wish: Wish, device: torch.device, *, count_flops: bool = False) -> tupl
     model = catalog.load(wish.model, device=device)
     run = prepare(model, request_of(wish))
     model.release_text_encoder()
-    memory, times = Peak(device), list[float]()
-    for _ in range(wish.steps + 1):
-        began_s = perf_counter()
+    memory, times, work = Peak(device), list[float](), list[int]()
+
+    def step() -> None:
+        nonlocal run
         (run,) = advance(model, [run])
-        wait(device)
-        times.append(perf_counter() - began_s)
+
+    for number in range(wish.steps + 1):
+        if count_flops and not number:  # the step that is not measured
+            work.append(flops_of(step))
+            continue
+        times.append(timed(step, device))
     latent, step_peak = run.state.latent_CFHW, memory.taken()
+    before = memory.now
     decode_s = timed(partial(_decode, model, latent), device)
     decode_peak = memory.taken()
-    flops = 0
-    if count_flops:
-        again = prepare(model, request_of(wish))
-        flops = flops_of(lambda: advance(model, [again]))
-    return Cost(median(times[1:]), decode_s, step_peak, decode_peak, flops), latent.float().cpu()
+    cost = Cost(
+        median(times[-wish.steps :]), decode_s, step_peak, decode_peak, decode_peak - before, sum(work)
+    )
+    return cost, latent.float().cpu()
 
 
 def _decode(model: Model, latent: Tensor) -> None:
@@ -118,13 +126,16 @@ def reference(wish: Wish, device: torch.device, *, count_flops: bool = False) ->
         wait(device)
         ends.append(perf_counter())
 
-    latent = pipeline.sample(request, ended)
-    step_peak = memory.taken()
+    work = list[int]()
+    latent = pipeline.sample(
+        request, ended, lambda first_pass: work.append(flops_of(first_pass)) if count_flops else first_pass()
+    )
+    step_peak, before = memory.taken(), memory.now
     decode_s = timed(lambda: pipeline.decode(latent, request), device)
     decode_peak = memory.taken()
     times = [after - before for before, after in pairwise(ends)]
-    flops = pipeline.step_flops(request, flops_of) if count_flops else 0
-    return Cost(median(times), decode_s, step_peak, decode_peak, flops), pipeline.latent(latent, request)
+    cost = Cost(median(times), decode_s, step_peak, decode_peak, decode_peak - before, sum(work))
+    return cost, pipeline.latent(latent, request)
 
 
 def wait(device: torch.device) -> None:
@@ -157,21 +168,28 @@ class Peak:
     """The largest memory since it was last asked for: of the process, or of torch on a GPU."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self._device, self._is_gpu = device, device.type == "cuda"
         self._begin()
 
     def taken(self) -> int:
         """Bytes."""
-        if self._device.type == "cuda":
-            most = torch.cuda.max_memory_allocated(self._device)
-        else:
-            lines = Path("/proc/self/status").read_text().splitlines()
-            most = 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+        most = torch.cuda.max_memory_allocated(self._device) if self._is_gpu else _status("VmHWM")
         self._begin()
         return most
 
+    @property
+    def now(self) -> int:
+        """Bytes that are taken at this moment."""
+        return torch.cuda.memory_allocated(self._device) if self._is_gpu else _status("VmRSS")
+
     def _begin(self) -> None:
-        if self._device.type == "cuda":
+        if self._is_gpu:
             torch.cuda.reset_peak_memory_stats(self._device)
         else:
             Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the high-water mark
+
+
+def _status(name: str) -> int:
+    """Bytes of what Linux says of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))

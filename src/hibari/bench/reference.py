@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,27 @@ class Reference:
         self._pipeline.transformer.requires_grad_(False)  # what counts work stumbles over it
         self._pipeline.set_progress_bar_config(disable=True)
 
-    def sample(self, request: GenerationRequest, on_step: Callable[[], None]) -> Tensor:
-        """The latent as the pipeline leaves it."""
+    def sample(
+        self,
+        request: GenerationRequest,
+        on_step: Callable[[], None],
+        first_pass: Callable[[Callable[[], None]], object],
+    ) -> Tensor:
+        """The latent as the pipeline leaves it.
+
+        Args:
+            first_pass: is handed the first step's forward pass (with guidance one of two rows), and must call it.
+        """
+        transformer = self._pipeline.transformer
+        forward = transformer.forward
+
+        def first(*args: Any, **kwargs: Any) -> Any:
+            del transformer.forward
+            kept: list[Any] = []
+            first_pass(lambda: kept.append(forward(*args, **kwargs)))
+            return kept[0]
+
+        transformer.forward = first
 
         def ended(_pipeline: object, _step: int, _time: object, kept: dict[str, Any]) -> dict[str, Any]:
             on_step()
@@ -59,23 +77,6 @@ class Reference:
             callback_on_step_end=ended,
             **extra,
         ).frames
-
-    def step_flops(self, request: GenerationRequest, count: Callable[[Callable[[], object]], int]) -> int:
-        """What `count` says of a step's forward pass: with guidance one pass of two rows."""
-        transformer, counted = self._pipeline.transformer, list[int]()
-        forward = transformer.forward
-
-        def count_pass(*args: Any, **kwargs: Any) -> Any:
-            kept: list[Any] = []
-            counted.append(count(lambda: kept.append(forward(*args, **kwargs))))
-            return kept[0]
-
-        transformer.forward = count_pass
-        try:
-            self.sample(replace(request, steps=2), lambda: None)
-        finally:
-            del transformer.forward
-        return counted[0]
 
     def latent(self, sampled: Tensor, request: GenerationRequest) -> Tensor:
         """What `sample` gave as [C, F, H, W]."""

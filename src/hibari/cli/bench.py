@@ -27,7 +27,7 @@ def bench(
         str | None,
         typer.Option(
             help="Instead of a model: one with random weights, of a size for a processor. "
-            "ltx_video, cogvideox or mochi.",
+            "ltx_video, cogvideox or mochi; pyramid_flow has its own gains measured, each against the plain way.",
             metavar="FAMILY",
         ),
     ] = None,
@@ -38,11 +38,11 @@ def bench(
     frames: Annotated[int | None, typer.Option(min=1, help="Length of the clip.", metavar="N")] = None,
     steps: Annotated[
         int, typer.Option(min=1, help="Steps that are measured, after one that is not.", metavar="N")
-    ] = 4,
+    ] = 2,
     guidance: Annotated[
         float | None, typer.Option(help="Guidance scale; 1 has one row a step.", metavar="G")
     ] = None,
-    repeat: Annotated[int, typer.Option(min=1, help="Processes of each side.", metavar="N")] = 3,
+    repeat: Annotated[int, typer.Option(min=1, help="Processes of each side.", metavar="N")] = 2,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a page.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -53,9 +53,21 @@ def bench(
         raise InvalidRequest(
             f"against is {against!r}; a model can be measured against {AGAINST}", field="against"
         )
+    from hibari.bench import pyramid
     from hibari.bench.compare import compare
     from hibari.bench.measure import Wish, request_of
     from hibari.bench.reference import check
+
+    if random in pyramid.SIZES:
+        if against:
+            raise InvalidRequest(
+                "no package has Pyramid Flow; leave out --against: its gains are measured against the plain ways",
+                field="against",
+            )
+        with progress.choose(quiet=as_json or markdown) as shown:
+            gains = pyramid.measure(random, repeat=repeat, told=shown.phase)
+        typer.echo(json.dumps(gains.as_dict()) if as_json else gains.markdown())
+        return
 
     with TemporaryDirectory(prefix="hibari-") as folder, progress.choose(quiet=as_json or markdown) as shown:
         settings = Settings.from_environment()
@@ -65,7 +77,7 @@ def bench(
             from hibari.bench.random import RANDOM, write
 
             if random not in RANDOM:
-                known = ", ".join(one for one in RANDOM if "-" not in one)
+                known = ", ".join(one for one in (*RANDOM, *pyramid.SIZES) if "-" not in one)
                 raise InvalidRequest(f"random is {random!r}; there are {known}", field="random")
             name = str(Path(folder) / random)
             shown.phase(f"making a random {random}")

@@ -6,7 +6,7 @@ smaller picture's tokens stand between the rows and columns that they cover.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -90,7 +90,13 @@ class SingleBlock(nn.Module):
 
 
 class MiniFlux(nn.Module):
-    """The network; its answer is the velocity of the last latents that it is given."""
+    """The network; its answer is the velocity of the last latents that it is given.
+
+    Attributes:
+        attention: makes what attends in a pass; `bench.pyramid` puts the plain way in its place.
+    """
+
+    attention: Callable[..., PrefixAttention] = PrefixAttention
 
     def __init__(self, config: MiniFluxConfig) -> None:
         super().__init__()
@@ -136,7 +142,7 @@ class MiniFlux(nn.Module):
         video = self.x_embedder(torch.cat(patches, 1))
         shapes = tuple(tuple(clip.shape[2:]) for clip in clips)
         turns = _turns(shapes, past.frames, text.shape[1], self.config.head_width)
-        attend = PrefixAttention(turns.to(video.device), text.shape[1], tokens_a_frame(clips), past, keep)
+        attend = self.attention(turns.to(video.device), text.shape[1], tokens_a_frame(clips), past, keep)
         for block in self.transformer_blocks:
             video, text = block(video, text, condition, attend)
         both = torch.cat([text, video], 1)

@@ -25,7 +25,7 @@ _LAST = 1 / _GRID  # sigma of the last step's beginning
 
 # Four places that each vary by 1, are correlated by -1/3 and sum to 0: the corners of a regular tetrahedron, as the
 # lower triangle that makes them of four independent numbers, of which the last does not count.
-_CORNERS = (
+CORNERS = (
     (1.0, 0.0, 0.0, 0.0),
     (-1 / 3, math.sqrt(8) / 3, 0.0, 0.0),
     (-1 / 3, -math.sqrt(2) / 3, math.sqrt(6) / 3, 0.0),
@@ -108,7 +108,7 @@ def block_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     rows, cols = height // 2, width // 2
     drawn = torch.empty(batch * channels * frames * rows * cols, 4, 2)[..., 0].normal_(generator=generator)
     return rearrange(
-        drawn @ torch.tensor(_CORNERS).T,
+        drawn @ torch.tensor(CORNERS).T,
         "(b c f h w) (p q) -> b c f (h p) (w q)",
         b=batch, c=channels, f=frames, h=rows, w=cols, p=2, q=2,
     )  # fmt: skip

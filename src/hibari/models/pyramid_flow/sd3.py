@@ -6,7 +6,7 @@ smaller pictures; the frame's number in the clip is rotary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -82,7 +82,13 @@ class Patches(nn.Module):
 
 
 class Sd3(nn.Module):
-    """The network; its answer is the velocity of the last latents that it is given."""
+    """The network; its answer is the velocity of the last latents that it is given.
+
+    Attributes:
+        attention: makes what attends in a pass; `bench.pyramid` puts the plain way in its place.
+    """
+
+    attention: Callable[..., PrefixAttention] = PrefixAttention
 
     def __init__(self, config: Sd3Config) -> None:
         super().__init__()
@@ -116,7 +122,7 @@ class Sd3(nn.Module):
         frame = torch.arange(past.frames, past.frames + len(frame_tokens))
         frame = torch.cat([torch.zeros(text.shape[1]), frame.repeat_interleave(torch.tensor(frame_tokens))])
         positions = rotary(frame, self.config.head_width).to(video.device)
-        attend = PrefixAttention(positions, text.shape[1], frame_tokens, past, keep)
+        attend = self.attention(positions, text.shape[1], frame_tokens, past, keep)
         for block in self.transformer_blocks:
             video, text = block(video, text, condition, attend)
         scale, shift = self.norm_out(condition)
