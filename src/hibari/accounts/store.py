@@ -285,7 +285,7 @@ class Accounts:
 
     def note_use(self, key: Key) -> None:
         """Note that a key was used just now."""
-        with self._database.write() as connection:
+        with self._database.write(durable=False) as connection:
             connection.execute(update(keys).where(keys.c.id == key.id).values(used_at=self._clock()))
 
     def keys(self, account_id: str | None = None) -> list[Key]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +14,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from hibari.contracts import DatabaseError, InvalidRequest, MissingPart, OutputError
+from hibari.db.writers import BUSY_TIMEOUT_S, Writers
 
-BUSY_TIMEOUT_S = 30  # how long SQLite waits for another writer; each holds the lock for milliseconds
 CONNECT_TIMEOUT_S = 5
 POOL_CONNECTIONS, POOL_OVERFLOW = 10, 40
-_WRITES = "hibari_writes"
+_WRITES, _DURABLE = "hibari_writes", "hibari_durable"
 
 
 class Database:
@@ -40,8 +39,6 @@ class Database:
         parsed = _parse(url)
         self.name = parsed.render_as_string(hide_password=True)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        # SQLite lets those who wait for its lock sleep and try again. In one process they can stand in line.
-        self._writers = threading.Lock() if self.is_sqlite else None
         if self.is_sqlite:
             in_memory = parsed.database in (None, "", ":memory:")
             if not in_memory:
@@ -56,6 +53,7 @@ class Database:
             )
             event.listen(self.engine, "connect", _set_up_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+            self._writers = Writers(self._begin_together)
         else:
             try:
                 self.engine = create_engine(
@@ -71,26 +69,38 @@ class Database:
                 ) from error
 
     @contextmanager
-    def write(self) -> Generator[Connection]:
+    def write(self, *, durable: bool = True) -> Generator[Connection]:
         """A transaction that may write: committed at the end, rolled back by an exception.
 
         On SQLite it holds the only write lock from its first moment on (`BEGIN IMMEDIATE`), so that what it reads stays
         true until it commits; on PostgreSQL it is READ COMMITTED, and rows that must stay are read `FOR UPDATE`.
+        On SQLite several threads' transactions may be committed as one: see `Writers`.
+
+        Args:
+            durable: what was written survives a power cut. Without, the last seconds of such writes may be lost to one
+                (and to nothing else), all in order: for what is soon said again or means nothing without this machine.
 
         Raises:
             DatabaseError: the database cannot be reached, or is too busy.
         """
-        if self._writers is None:
-            with self._transaction(writes=True) as connection:
+        if self.is_sqlite and durable:
+            with self._told(), self._writers.turn() as connection:
                 yield connection
             return
-        if not self._writers.acquire(timeout=BUSY_TIMEOUT_S):
-            raise DatabaseError(f"the database {self.name} is too busy: {BUSY_TIMEOUT_S} s were not enough")
+        with self._transaction(writes=True, durable=durable) as connection:
+            if not self.is_sqlite and not durable:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit TO OFF")
+            yield connection
+
+    def _begin_together(self) -> Connection:
+        connection = self.engine.connect()
         try:
-            with self._transaction(writes=True) as connection:
-                yield connection
-        finally:
-            self._writers.release()
+            connection.execution_options(**{_WRITES: True, _DURABLE: True})
+            connection.begin()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @contextmanager
     def read(self) -> Generator[Connection]:
@@ -103,12 +113,17 @@ class Database:
             yield connection
 
     @contextmanager
-    def _transaction(self, *, writes: bool) -> Generator[Connection]:
+    def _transaction(self, *, writes: bool, durable: bool = True) -> Generator[Connection]:
+        with self._told(), self.engine.connect() as connection:
+            connection.execution_options(**{_WRITES: writes, _DURABLE: durable})
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def _told(self) -> Generator[None]:
+        """What goes wrong with the world, told as such."""
         try:
-            with self.engine.connect() as connection:
-                connection.execution_options(**{_WRITES: writes})
-                with connection.begin():
-                    yield connection
+            yield
         except DBAPIError as error:
             if _is_of_the_world(error):
                 reason = str(error.orig).strip().split("\n", 1)[0]
@@ -117,6 +132,10 @@ class Database:
         except PoolTimeoutError as error:
             raise DatabaseError(
                 f"the database {self.name} is too busy: all {POOL_CONNECTIONS + POOL_OVERFLOW} connections are taken"
+            ) from error
+        except TimeoutError as error:
+            raise DatabaseError(
+                f"the database {self.name} is too busy: {BUSY_TIMEOUT_S} s were not enough"
             ) from error
 
     def close(self) -> None:
@@ -175,15 +194,20 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     # The driver must not begin transactions by itself, or it begins them without the lock: _begin_sqlite does.
     connection.isolation_level = None
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")  # a job that was accepted survives a power cut
     connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES, True)
+    options = connection.get_execution_options()
     # By the driver itself: every request comes by here, and SQLAlchemy's own way takes as long as a small query.
     driver: Any = connection.connection.dbapi_connection
     try:
-        driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+        if options.get(_WRITES, True):
+            # FULL: a job that was accepted survives a power cut. NORMAL waits for no disk: a power cut takes the last
+            # of it, in order, up to the next FULL one. A process that dies takes nothing.
+            driver.execute(f"PRAGMA synchronous = {'FULL' if options.get(_DURABLE, True) else 'NORMAL'}")
+            driver.execute("BEGIN IMMEDIATE")
+        else:
+            driver.execute("BEGIN")
     except sqlite3.OperationalError as error:
         raise OperationalError("BEGIN", None, error) from error

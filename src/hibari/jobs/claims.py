@@ -186,7 +186,9 @@ class Claims:
         if (step is not None and step < 0) or (steps is not None and steps < 1):
             raise InvalidRequest(f"step {step} of {steps}; must be 0 or more of 1 or more", field="step")
         now = self._clock()
-        with self._database.write() as connection:
+        # What a power cut takes of it, it takes with the worker: whoever comes after that begins at the checkpoint, and
+        # the file of the one before is removed once this is written.
+        with self._database.write(durable=checkpoint is not None) as connection:
             row = self._held(connection, claim)
             too_late = row.deadline_at is not None and row.deadline_at <= now
             if too_late:
