@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from hibari.contracts import InputError
+from hibari.contracts import InputError, Kind, Tool
 
-Tool = Literal["remix", "edit", "extend", "extend_back", "loop", "connect", "blend", "trim"]
-TOOLS: tuple[Tool, ...] = ("remix", "edit", "extend", "extend_back", "loop", "connect", "blend", "trim")
-Kind = Literal["prompt", "picture", "storyboard", Tool]
 TWO_CLIPS: frozenset[Tool] = frozenset({"connect", "blend"})
 
 VIDEO, THUMBNAIL, SPRITESHEET = "video.mp4", "thumbnail.webp", "spritesheet.jpg"

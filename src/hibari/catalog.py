@@ -9,7 +9,7 @@ by the files of a layout that names none; and by nothing in its path.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
@@ -173,49 +173,72 @@ MODELS: Mapping[str, Entry] = MappingProxyType(
 )
 
 
-def names() -> tuple[str, ...]:
-    """The known names, in the table's order."""
-    return tuple(MODELS)
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A model that `hibari pull` has brought whole.
+
+    Attributes:
+        path: folder or file that is the model.
+        licence: under which it was accepted.
+        files: all that came.
+    """
+
+    path: Path
+    licence: str
+    files: tuple[Path, ...]
 
 
-def spec(name: str) -> ModelSpec:
-    """What the outside may know of a model.
+def names(models: Path | None = None) -> tuple[str, ...]:
+    """The known names: the table's, in its order, then those of what was pulled into the folder `models`."""
+    return (*MODELS, *(pulled(models) if models else ()))
+
+
+def spec(name: str, models: Path | None = None, *, also: Sequence[str] = ()) -> ModelSpec:
+    """What the outside may know of a model of the table, or of what was pulled into the folder `models`. Never of a
+    path, so the name may come from anybody.
+
+    Args:
+        also: further names that an error lists.
 
     Raises:
-        UnknownModel: lists the known names and suggests the nearest.
+        UnknownModel: lists the known names, and suggests the nearest or to pull it.
+        WeightsError: what was pulled does not say what it is.
     """
-    return _entry(name).spec
+    if models and (found := pulled(models).get(name)):
+        return replace(_published(found.path, name), licence=found.licence)
+    return _entry(name, (*names(models), *also)).spec
 
 
-def pulled(models: Path) -> dict[str, Path]:
-    """What `hibari pull` has brought into a folder whole: names and paths."""
-    found: dict[str, Path] = {}
+def pulled(models: Path) -> dict[str, Pulled]:
+    """What `hibari pull` has brought into a folder whole, by name; without what has the name of one of the table."""
+    found: dict[str, Pulled] = {}
     for receipt in sorted(models.glob(f"*/{RECEIPT}")):
+        folder = receipt.parent.absolute()  # links have the name, what they lead to may not
         try:
             said: Any = json.loads(receipt.read_bytes())
-            if said["complete"]:
-                found[receipt.parent.name] = receipt.parent / str(said["model"])
+            one = Pulled(
+                folder / str(said["model"]),
+                str(said["licence"]),
+                tuple(folder / name for name in said["files"]),
+            )
+            if said["complete"] and folder.name not in MODELS:
+                found[folder.name] = one
         except (OSError, ValueError, KeyError, TypeError):
             continue  # not a receipt of ours, or half of one: that model is pulled again
     return found
 
 
 def find(name: str, models: Path | None = None) -> ModelSpec:
-    """As `spec`; and of what was pulled into the folder `models`; and of a checkpoint at a path, whose last part is
-    then the spec's name: no recipe should tell where on a machine it is. For what a machine's owner says, and not for
-    what comes over the network.
+    """As `spec`; and of a checkpoint at a path, whose last part is then the spec's name: no recipe should tell where on
+    a machine it is. For what a machine's owner says, and not for what comes over the network.
 
     Raises:
         UnknownModel: as `spec`, or the checkpoint is of no known family.
         WeightsError: what it says of itself is missing or contradicts the family.
     """
-    path = _path(name, models)
-    if path is None:
-        return spec(name)
-    module = import_module(f"{_family(path).package}.spec")
-    called = name if models and name in pulled(models) else path.name
-    found: ModelSpec = module.read(path, called if called not in MODELS else f"{called} (published)")
-    return found
+    if name in names(models) or (path := _at(name)) is None:
+        return spec(name, models)
+    return _published(path, path.name if path.name not in MODELS else f"{path.name} (published)")
 
 
 def load(name: str, *, device: torch.device, models: Path | None = None, quantise: str = "") -> Model:
@@ -231,13 +254,14 @@ def load(name: str, *, device: torch.device, models: Path | None = None, quantis
         WeightsError: its weights are missing or damaged.
         MissingPart: a package that it needs is not installed.
     """
-    path = _path(name, models)
+    known = pulled(models).get(name) if models else None
+    path = known.path if known else None if name in MODELS else _at(name)
     if path is not None:
         found = find(name, models)
         if quantise:
             found = replace(found, quantised=quantise, software=(*found.software, "torchao"))
         return import_module(f"{_family(path).package}.load").load(found, path, device=device)
-    entry = _entry(name)
+    entry = _entry(name, names(models))
     if quantise:
         raise InvalidRequest(f"the weights of {name} are small, and are not quantised", field="quantise")
     module, function = entry.loader.split(":")
@@ -263,40 +287,53 @@ def header(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", said)
 
 
-def weights_file(name: str) -> Path | None:
-    """Where the weights of a model of the table must lie; None for one that has none. Imports nothing of its family.
+def weights_bytes(name: str, models: Path | None = None) -> int | None:
+    """What the files of a model take: of the table, its weights, 0 for one that has none; of what was pulled into
+    `models`, all that came. None where one of them is missing. Imports nothing of its family.
 
     Raises:
         UnknownModel: as `spec`.
     """
-    entry = _entry(name)
-    if entry.spec.weights is None:
+    known = pulled(models).get(name) if models else None
+    files = known.files if known else _weights_files(_entry(name, names(models)))
+    try:
+        return sum(file.stat().st_size for file in files)
+    except OSError:
         return None
+
+
+def _weights_files(entry: Entry) -> tuple[Path, ...]:
+    if entry.spec.weights is None:
+        return ()
     family = find_spec(entry.loader.split(":")[0].rpartition(".")[0])
     assert family is not None
     assert family.origin is not None
-    return Path(family.origin).parent / "weights" / entry.spec.weights
+    return (Path(family.origin).parent / "weights" / entry.spec.weights,)
 
 
-def _entry(name: str) -> Entry:
+def _entry(name: str, known: Sequence[str]) -> Entry:
     try:
         return MODELS[name]
     except KeyError:
-        near = get_close_matches(name.lower(), MODELS, n=1, cutoff=0.5)
+        name = name[:60]
+        near = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
         hint = f" (did you mean {near[0]}?)" if near else ""
+        if any(one.name == name for one in HOSTED):
+            hint = f" here; `hibari pull {name}` fetches it"
         raise UnknownModel(
-            f"there is no model {name!r}{hint}; known models: {', '.join(MODELS)}", field="model"
+            f"there is no model {name!r}{hint}; known models: {', '.join(known)}", field="model"
         ) from None
 
 
-def _path(name: str, models: Path | None) -> Path | None:
-    """The folder or the file that is meant, absolute; None for a name of the table."""
-    if name in MODELS:
-        return None
-    if models and (path := pulled(models).get(name)):
-        return path.absolute()
-    path = Path(name).expanduser()
-    return path.absolute() if path.exists() else None  # links have the name, what they lead to may not
+def _at(path: str) -> Path | None:
+    """The folder or the file, absolute; None if there is none."""
+    found = Path(path).expanduser()
+    return found.absolute() if found.exists() else None  # links have the name, what they lead to may not
+
+
+def _published(path: Path, name: str) -> ModelSpec:
+    found: ModelSpec = import_module(f"{_family(path).package}.spec").read(path, name)
+    return found
 
 
 def _family(path: Path) -> Family:

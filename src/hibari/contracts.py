@@ -44,7 +44,15 @@ DEFAULT_TRANSITION_S = 1.0
 
 SamplerName = Literal["euler", "adams-bashforth", "dpm", "lcm"]
 SAMPLERS: tuple[SamplerName, ...] = ("euler", "adams-bashforth", "dpm", "lcm")
-NoiseOrder = Literal["by-frame", "channels-first", "frames-first"]
+NoiseOrder = Literal["by-frame", "channels-first", "frames-first", "channels-last"]
+
+Tool = Literal["remix", "edit", "extend", "extend_back", "loop", "connect", "blend", "trim"]
+Kind = Literal["prompt", "picture", "storyboard", Tool]
+"""What a clip is made of: a prompt alone, pictures, a storyboard, or clips and a tool."""
+KINDS: tuple[Kind, ...] = (
+    "prompt", "picture", "storyboard", "remix", "edit", "extend", "extend_back", "loop", "connect", "blend",
+)  # fmt: skip
+"""All in which a model takes part: a trim needs none."""
 
 
 class HibariError(Exception):
@@ -131,6 +139,7 @@ class Preset:
 
     Attributes:
         name: what `--preset` takes.
+        summary: what it does, in a line.
         steps: updates in all.
         guidance_scale: the highest of its steps.
         fixed: whether it holds for these steps and this guidance scale only.
@@ -138,15 +147,18 @@ class Preset:
         skips: whether some steps take a third prediction, for which blocks of the network are skipped.
         first_pass: of a clip that is made twice, small and then at twice that size: the small sides by those that
             were asked for. 0 where it is made once.
+        missing: why this model cannot be run so, as it lies here; "" where it can.
     """
 
     name: str
+    summary: str
     steps: int
     guidance_scale: float
     fixed: bool = True
     sampler: SamplerName | None = None
     skips: bool = False
     first_pass: float = 0.0
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +183,19 @@ class ModelSpec:
         weights: the weights file's name, or None for a model without weights.
         size_step: where it is not 0, every size whose sides are multiples of it is native, too.
         noise: how a seed becomes noise. "by-frame": each latent frame's own, whatever the clip's length. The others
-            draw the whole clip from a CPU generator with that seed, as [C, F, H, W] or as [F, C, H, W], so that seeds
-            of the model's first implementation carry over.
+            draw the whole clip from a CPU generator with that seed, as [C, F, H, W], [F, C, H, W] or [F, H, W, C], so
+            that seeds of the model's first implementation carry over.
         default_sampler: the solver that is used if none is named.
         given: what becomes of given frames. "clean": they stay in the clip at noise level 0. "beside": every frame
             starts from noise, and the network is shown the given ones beside it.
+        given_noise: the default of the request's; None where given frames always stay clean.
         latent_step: a clip has 1 latent frame and a multiple of so many.
         lead_frames: latent frames that are made in front of those and not shown.
         noise_first: where noise is drawn from one generator, whether the clip's comes before what the encoder draws
             for given pictures.
         noise_moves: whether frames that follow given pictures take the clip's noise from its beginning.
         presets: published ways to run it.
+        kinds: what it can make a clip of; "prompt" is missing where it wants a picture, too.
         quantised: what its weights were turned into, "int8" or "fp8"; "" is nothing.
         software: packages whose versions a recipe should tell, besides Hibari's own.
         reference_step_s: seconds a step of a default clip, with all that comes after the steps, where it was measured;
@@ -209,11 +223,13 @@ class ModelSpec:
     noise: NoiseOrder = "by-frame"
     default_sampler: SamplerName = "euler"
     given: Literal["clean", "beside"] = "clean"
+    given_noise: float | None = None
     latent_step: int = 1
     lead_frames: int = 0
     noise_first: bool = False
     noise_moves: bool = False
     presets: tuple[Preset, ...] = ()
+    kinds: tuple[Kind, ...] = KINDS
     quantised: str = ""
     software: tuple[str, ...] = ()
     reference_step_s: float | None = None
@@ -285,6 +301,8 @@ class GenerationRequest:
             nothing; 0 is never. Faster, and a little off.
         deterministic: never computed in one batch with other requests, which rounds differently.
         preset: a name of the spec's presets, which then says what is done at each step; "" is none.
+        given_noise: noise that given pictures and clips get at each step, times the square of its noise level, 0 to 1:
+            a little makes them move.
     """
 
     prompt: str
@@ -308,6 +326,7 @@ class GenerationRequest:
     reuse: float = 0.0
     deterministic: bool = False
     preset: str = ""
+    given_noise: float = 0.0
 
     @property
     def frames(self) -> int:
@@ -335,6 +354,7 @@ class GenerationRequest:
         reuse: float = 0.0,
         deterministic: bool = False,
         preset: str = "",
+        given_noise: float | None = None,
     ) -> GenerationRequest:
         """Fill in the model's defaults and check everything.
 
@@ -373,6 +393,10 @@ class GenerationRequest:
             )
         chosen = spec.preset(preset)
         if chosen:
+            if chosen.missing:
+                raise InvalidRequest(
+                    f"{spec.name} cannot be run with the preset {preset}: {chosen.missing}", field="preset"
+                )
             steps = chosen.steps if steps is None else steps
             guidance_scale = chosen.guidance_scale if guidance_scale is None else guidance_scale
             sampler = chosen.sampler if sampler is None else sampler
@@ -414,6 +438,15 @@ class GenerationRequest:
             )
         if not 0 <= reuse < 1:
             raise InvalidRequest(f"reuse is {reuse:g}; must be 0 (never) to below 1", field="reuse")
+        if given_noise and spec.given_noise is None:
+            raise InvalidRequest(
+                f"{spec.name} leaves what is given as it is; leave given_noise out", field="given_noise"
+            )
+        given_noise = (spec.given_noise or 0.0) if given_noise is None else given_noise
+        if not 0 <= given_noise <= 1:
+            raise InvalidRequest(
+                f"given_noise is {given_noise:g}; must be 0 (none) to 1", field="given_noise"
+            )
         native_width, native_height = spec.native_size(width, height)
         if chosen and chosen.first_pass:
             native_width, native_height = (
@@ -445,6 +478,7 @@ class GenerationRequest:
             reuse=reuse,
             deterministic=deterministic,
             preset=preset,
+            given_noise=given_noise,
         )
 
     @classmethod

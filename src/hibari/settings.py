@@ -108,6 +108,7 @@ class ServerSettings:
         private_urls: whether image URLs and webhooks may lead to private addresses.
         lease_s: how long a worker may say nothing.
         samples: whether whoever comes for the first time finds some videos that were made here.
+        models: folder of the models that were pulled, which are offered, too; it need not exist.
     """
 
     model: str
@@ -124,6 +125,7 @@ class ServerSettings:
     private_urls: bool
     lease_s: float
     samples: bool
+    models: Path
 
     @classmethod
     def from_environment(
@@ -160,6 +162,7 @@ class ServerSettings:
             private_urls=_switch(values, "HIBARI_PRIVATE_URLS"),
             lease_s=_number(values, "HIBARI_LEASE_S", 20, above=MIN_LEASE_S),
             samples=_switch(values, "HIBARI_SAMPLES", "1") if samples is None else samples,
+            models=_models(values),
         )
 
 

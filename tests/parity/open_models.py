@@ -17,12 +17,18 @@ from torch import Tensor, nn
 from hibari import catalog
 from hibari.contracts import GenerationRequest
 from hibari.engine import Engine, Event, Failed, Finished, Order, Sampled, Start, StepDone, generate_all
+from hibari.models.checkpoint import diffusers_class
 from hibari.models.protocol import Model
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
 CPU = torch.device("cpu")
 TEXT_WIDTH = 32
+CHANNELS = 8
+DYNAMIC = {
+    "use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "shift_terminal": 0.1,
+    "base_image_seq_len": 1024, "max_image_seq_len": 4096,
+}  # fmt: skip
 
 
 def randomised(network: nn.Module, seed: int, scale: float = 0.2) -> Any:
@@ -46,6 +52,31 @@ def tokenizer_and_encoder() -> tuple[Any, Any]:
         feed_forward_proj="gated-gelu",
     )  # fmt: skip
     return tokenizer, randomised(transformers.T5EncoderModel(config), 1)
+
+
+def ltx_parts(
+    *, timestep_conditioning: bool = False, scheduler: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Of a pipeline of LTX-Video: 8 px a cell, 4 frames a latent frame."""
+    transformer = diffusers_class("LTXVideoTransformer3DModel")(
+        in_channels=CHANNELS, out_channels=CHANNELS, num_attention_heads=4, attention_head_dim=8,
+        cross_attention_dim=32, num_layers=2, caption_channels=TEXT_WIDTH,
+    )  # fmt: skip
+    autoencoder = diffusers_class("AutoencoderKLLTXVideo")(
+        latent_channels=CHANNELS, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1, 1, 1, 1, 1), decoder_layers_per_block=(1, 1, 1, 1, 1),
+        spatio_temporal_scaling=(True, True, False, False),
+        decoder_spatio_temporal_scaling=(True, True, False, False), patch_size=2,
+        timestep_conditioning=timestep_conditioning,
+    )  # fmt: skip
+    tokenizer, text_encoder = tokenizer_and_encoder()
+    return {
+        "scheduler": diffusers_class("FlowMatchEulerDiscreteScheduler")(**scheduler or DYNAMIC),
+        "transformer": randomised(transformer, 2),
+        "vae": randomised(autoencoder, 3),
+        "tokenizer": tokenizer,
+        "text_encoder": text_encoder,
+    }
 
 
 @contextmanager

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 import torch
 from open_models import (
-    TEXT_WIDTH,
+    CHANNELS,
+    DYNAMIC,
     assert_same_frames,
     cancelled_after_a_step,
     loaded,
+    ltx_parts,
     made,
     quiet,
-    randomised,
     request,
     resumed_at_every_step,
     saved,
     spoilt,
-    tokenizer_and_encoder,
 )
 from PIL import Image
 
@@ -36,38 +36,11 @@ from hibari.models.protocol import Model
 
 SIZE = (64, 32)
 FRAMES = 9
-CHANNELS = 8
-DYNAMIC = {
-    "use_dynamic_shifting": True, "base_shift": 0.95, "max_shift": 2.05, "shift_terminal": 0.1,
-    "base_image_seq_len": 1024, "max_image_seq_len": 4096,
-}  # fmt: skip
-
-
-def parts(*, timestep_conditioning: bool = False, scheduler: dict[str, Any] | None = None) -> dict[str, Any]:
-    transformer = diffusers_class("LTXVideoTransformer3DModel")(
-        in_channels=CHANNELS, out_channels=CHANNELS, num_attention_heads=4, attention_head_dim=8,
-        cross_attention_dim=32, num_layers=2, caption_channels=TEXT_WIDTH,
-    )  # fmt: skip
-    autoencoder = diffusers_class("AutoencoderKLLTXVideo")(
-        latent_channels=CHANNELS, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8),
-        layers_per_block=(1, 1, 1, 1, 1), decoder_layers_per_block=(1, 1, 1, 1, 1),
-        spatio_temporal_scaling=(True, True, False, False),
-        decoder_spatio_temporal_scaling=(True, True, False, False), patch_size=2,
-        timestep_conditioning=timestep_conditioning,
-    )  # fmt: skip
-    tokenizer, text_encoder = tokenizer_and_encoder()
-    return {
-        "scheduler": diffusers_class("FlowMatchEulerDiscreteScheduler")(**scheduler or DYNAMIC),
-        "transformer": randomised(transformer, 2),
-        "vae": randomised(autoencoder, 3),
-        "tokenizer": tokenizer,
-        "text_encoder": text_encoder,
-    }
 
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, Any]:
-    return parts()
+    return ltx_parts()
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +109,7 @@ def test_picture_to_video(networks: dict[str, Any], model: Model) -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # the reference's own
 def test_later_versions_have_other_noise_levels_and_decode_from_a_little_noise(tmp_path: Path) -> None:
     pipeline = diffusers_class("LTXConditionPipeline")(
-        **parts(timestep_conditioning=True, scheduler={"shift": 1.0})
+        **ltx_parts(timestep_conditioning=True, scheduler={"shift": 1.0})
     )
     model = loaded(saved(pipeline, tmp_path))
     wish = request(model, num_frames=FRAMES, size=SIZE, steps=4, guidance_scale=3)

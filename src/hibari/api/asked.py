@@ -75,6 +75,12 @@ class Options(_Asked):
     guidance_high: float | None = Field(default=None, description="Noise level above which it is left out.")
     seed: int | None = None
     sampler: str | None = None
+    preset: str | None = Field(
+        default=None, description="A published way to run the model: one of its `presets`."
+    )
+    given_noise: float | None = Field(
+        default=None, description="Noise that given pictures and clips get at each step, 0 to 1."
+    )
     reuse: float | None = None
     deterministic: bool | None = None
     fps: int | None = None

@@ -24,8 +24,8 @@ from hibari.api.keys import Given, Writer
 from hibari.api.parts import Parts
 from hibari.api.room import read_upload
 from hibari.api.wire import Forecast, Video, poll_after_ms, video_of
-from hibari.assignment import Source, StoredCard, Tool
-from hibari.contracts import InvalidRequest
+from hibari.assignment import Source, StoredCard
+from hibari.contracts import InvalidRequest, Tool
 from hibari.jobs import Created
 
 router = APIRouter(prefix="/videos", tags=["videos"])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from hibari import catalog
 from hibari.api.keys import Given, allowed
 from hibari.api.parts import Parts
-from hibari.api.wire import Model, ModelList
-from hibari.contracts import NotFound, UnknownModel
+from hibari.api.wire import Model, ModelList, ModelPreset
+from hibari.contracts import ModelSpec, NotFound, UnknownModel
 
 router = APIRouter(prefix="/models", tags=["models"], dependencies=[Depends(allowed("videos:read"))])
 
@@ -16,20 +15,22 @@ router = APIRouter(prefix="/models", tags=["models"], dependencies=[Depends(allo
 @router.get("")
 def page(parts: Given) -> ModelList:
     """All models, and the names that stand for one."""
-    return ModelList(data=[_model(parts, name) for name in (*catalog.names(), *parts.aliases())])
+    named = {spec.name: spec for spec in parts.models()} | {
+        alias: parts.spec(alias) for alias in parts.aliases()
+    }
+    return ModelList(data=[_model(parts, name, spec) for name, spec in named.items()])
 
 
 @router.get("/{name}")
 def retrieve(name: str, parts: Given) -> Model:
     """A model."""
     try:
-        return _model(parts, name)
+        return _model(parts, name, parts.spec(name))
     except UnknownModel as error:
         raise NotFound(str(error)) from error
 
 
-def _model(parts: Parts, name: str) -> Model:
-    spec = parts.spec(name)
+def _model(parts: Parts, name: str, spec: ModelSpec) -> Model:
     stands_for = None if name == spec.name else spec.name
     return Model(
         id=name,
@@ -43,4 +44,17 @@ def _model(parts: Parts, name: str) -> Model:
         default_guidance_scale=spec.default_guidance,
         max_seconds=spec.max_seconds,
         licence=spec.licence,
+        kinds=list(spec.kinds),
+        presets=[
+            ModelPreset(
+                name=preset.name,
+                summary=preset.summary,
+                steps=preset.steps,
+                guidance_scale=preset.guidance_scale,
+                sampler=preset.sampler,
+                fixed=preset.fixed,
+                missing=preset.missing or None,
+            )
+            for preset in spec.presets
+        ],
     )

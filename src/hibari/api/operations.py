@@ -19,6 +19,7 @@ from hibari.api.keys import ADMINISTRATOR, Administrator, Given, actor_of, allow
 from hibari.api.making import described
 from hibari.api.parts import Parts
 from hibari.audit import Entry
+from hibari.contracts import UnknownModel
 from hibari.jobs import Job, PauseScope, State, Wanted
 
 router = APIRouter(prefix="/admin", tags=["admin"])
@@ -228,19 +229,25 @@ def cancel(video_id: str, parts: Given, identity: Administrator) -> QueuedVideo:
 def models(parts: Given) -> ModelStates:
     """What is installed on the server's machine, as far as can be seen without loading it, and what is at work."""
     loads = parts.upkeep.models()
+    without_torch = "torch is not installed" if find_spec("torch") is None else None
     states: list[ModelState] = []
-    for name in catalog.names():
-        spec, (counts, workers) = catalog.spec(name), loads.get(name, ({}, 0))
-        weights = catalog.weights_file(name)
-        size_bytes = weights.stat().st_size if weights is not None and weights.is_file() else None
+    for name in catalog.names(parts.settings.models):
+        try:
+            spec, problem = parts.spec(name), None
+        except UnknownModel as error:  # pulled, but not to be used
+            spec, problem = None, str(error)
+        counts, workers = loads.get(name, ({}, 0))
+        size_bytes = catalog.weights_bytes(name, parts.settings.models)
+        if size_bytes is None:
+            problem = problem or f"weights of {name} are missing"
         states.append(
             ModelState(
                 id=name,
-                summary=spec.summary,
+                summary=spec.summary if spec else "",
                 is_default=name == parts.settings.model,
-                licence=spec.licence,
-                weights_bytes=size_bytes,
-                problem=_problem(spec.weights, missing=weights is not None and size_bytes is None),
+                licence=spec.licence if spec else "",
+                weights_bytes=size_bytes or None,
+                problem=problem or without_torch,
                 workers=workers,
                 running=counts.get(State.RUNNING, 0),
                 queued=counts.get(State.QUEUED, 0),
@@ -348,12 +355,6 @@ def _video(job: Job, names: dict[str, str]) -> QueuedVideo:
         cancel_requested=job.cancel_requested,
         error_code=job.error_code,
     )
-
-
-def _problem(weights: str | None, *, missing: bool) -> str | None:
-    if missing:
-        return f"the weights {weights} are not installed"
-    return "torch is not installed" if find_spec("torch") is None else None
 
 
 def _machine(folder: Path) -> list[MachineFinding]:

@@ -15,7 +15,7 @@ from hibari.api.asked import Create, Options
 from hibari.api.errors import Refused
 from hibari.api.parts import Parts, is_sora
 from hibari.api.room import check_disk
-from hibari.assignment import Assignment, Source, StoredCard, Tool
+from hibari.assignment import Assignment, Source, StoredCard
 from hibari.contracts import (
     MAX_OUTPUT_HEIGHT_PX,
     MAX_OUTPUT_WIDTH_PX,
@@ -23,7 +23,9 @@ from hibari.contracts import (
     Card,
     GenerationRequest,
     InvalidRequest,
+    Kind,
     ModelSpec,
+    Tool,
 )
 from hibari.jobs import Created, Job, NewJob, State
 
@@ -253,7 +255,12 @@ def _expected_bytes(width: int, height: int, frames: float) -> int:
 
 def pace_of(spec: ModelSpec, request: GenerationRequest) -> str:
     """What videos have in common that take about as long a step."""
-    return f"{spec.name}:{request.native_width}x{request.native_height}x{request.native_frames}"
+    return f"{_manner(spec, request)}:{request.native_width}x{request.native_height}x{request.native_frames}"
+
+
+def _manner(spec: ModelSpec, request: GenerationRequest) -> str:
+    """The model, and the preset, which may take half the pixels or twice the work in some steps."""
+    return f"{spec.name} {request.preset}" if request.preset else spec.name
 
 
 def guess_s(parts: Parts, spec: ModelSpec, request: GenerationRequest) -> float | None:
@@ -263,7 +270,7 @@ def guess_s(parts: Parts, spec: ModelSpec, request: GenerationRequest) -> float 
     known: dict[int, float] = {}
     for name, step_s in parts.jobs.paces().items():
         model, _, shape = name.rpartition(":")
-        if model == spec.name:
+        if model == _manner(spec, request):
             known[math.prod(int(side) for side in shape.split("x"))] = step_s
     if not known and spec.reference_step_s is not None:
         width, height = spec.sizes[0]
@@ -347,7 +354,12 @@ def _create(
     remixed_from: str | None = None,
     sample: bool = False,
 ) -> list[Created]:
-    """The jobs, as many as variations were asked for. `request` is what was checked, and what is shown."""
+    """The jobs, as many as variations were asked for. `request` is what was checked, and what is shown.
+
+    Raises:
+        InvalidRequest: the model cannot make a video of this.
+    """
+    _check_kind(spec, assignment)
     expected_bytes = _expected_bytes(request.width, request.height, request.frames)
     check_disk(parts, expected_bytes * asked.n)
     seed = secrets.randbelow(RANDOM_SEEDS) if asked.seed is None else asked.seed
@@ -385,9 +397,24 @@ def _create(
     return created
 
 
+def _check_kind(spec: ModelSpec, assignment: Assignment) -> None:
+    kinds: list[Kind] = [assignment.kind]
+    if assignment.tool is None:
+        kinds.append("picture" if assignment.sources() else "prompt")
+    for kind in kinds:
+        if kind not in spec.kinds:
+            raise InvalidRequest(
+                f"{spec.name} makes no video of kind {kind!r}; it makes: {', '.join(spec.kinds)}",
+                field="model",
+            )
+
+
 def _options(asked: Options) -> dict[str, Any]:
     """Options of `GenerationRequest.resolve` that were given; without the seed, which may still be drawn."""
-    names = ("negative_prompt", "steps", "guidance_scale", "sampler", "reuse", "deterministic", "fps")
+    names = (
+        "negative_prompt", "steps", "guidance_scale", "sampler", "preset", "given_noise", "reuse",
+        "deterministic", "fps",
+    )  # fmt: skip
     options = {name: value for name in names if (value := getattr(asked, name)) is not None}
     if asked.guidance_low is not None or asked.guidance_high is not None:
         low = 0.0 if asked.guidance_low is None else asked.guidance_low

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -10,12 +12,14 @@ from fastapi import Request
 from hibari import catalog
 from hibari.accounts import Accounts
 from hibari.audit import AuditLog
-from hibari.contracts import ModelSpec, UnknownModel
+from hibari.contracts import ModelSpec, UnknownModel, WeightsError
 from hibari.db import Database
 from hibari.jobs import Gallery, Jobs, Policy, StoredFiles, Upkeep
 from hibari.media.storage import Storage
 from hibari.settings import ServerSettings
 from hibari.webhooks import Webhooks
+
+logger = logging.getLogger(__name__)
 
 SORA = ("sora-2", "sora-2-pro")
 
@@ -65,19 +69,29 @@ class Parts:
         """The model behind a name, an alias, an alias with a date as in `sora-2-2025-10-06`, or none.
 
         Raises:
-            UnknownModel: there is none of that name.
+            UnknownModel: there is none of that name, or its files say nothing that can be used.
         """
         if name is None:
-            return catalog.spec(self.settings.model)
-        if is_sora(name):
-            return catalog.spec(self.settings.sora_model)
+            name = self.settings.model
+        elif is_sora(name):
+            name = self.settings.sora_model
         try:
-            return catalog.spec(name)
-        except UnknownModel as error:
-            known = ", ".join((*catalog.names(), *SORA))
+            return catalog.spec(name, self.settings.models, also=SORA)
+        except WeightsError as error:  # whose words have paths of this machine
+            logger.warning("the model %s cannot be used: %s", name, error)
             raise UnknownModel(
-                f"there is no model {name[:60]!r}; known models: {known}", field="model"
+                f"the model {name} was pulled, but its files are damaged or not all there; `hibari models` says on the "
+                "server what is wrong, and pulling it again brings what is missing",
+                field="model",
             ) from error
+
+    def models(self) -> list[ModelSpec]:
+        """All models that can be asked for; of what was pulled, as far as it can be used."""
+        found: list[ModelSpec] = []
+        for name in catalog.names(self.settings.models):
+            with suppress(UnknownModel):
+                found.append(self.spec(name))
+        return found
 
 
 def is_sora(name: str) -> bool:

@@ -15,6 +15,7 @@ from typing import IO, Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from hibari import catalog
 from hibari.api.asked import ShortText
 from hibari.api.keys import Given, Reader
 from hibari.contracts import GenerationRequest
@@ -88,9 +89,9 @@ def prompt_help(asked: AskedHelp, request: Request, parts: Given, _identity: Rea
     """Which words of a prompt a model was taught, what it takes the others for, and a fuller wording; nothing is
     made."""
     spec = parts.spec(asked.model)
-    # A model without weights knows no words.
+    # A model without weights knows no words, and of one that was published by others they are not known.
     readers: Readers = request.app.state.readers
-    if spec.weights is None or not asked.prompt.strip():
+    if spec.weights is None or spec.name not in catalog.MODELS or not asked.prompt.strip():
         return PromptHelp(model=spec.name, available=False, ready=True)
     GenerationRequest.resolve(spec, asked.prompt, seed=0)  # what cannot be made is refused here
     told = readers.ask(spec.name, asked.prompt)

@@ -24,8 +24,7 @@ from hibari.api.wire import (
     poll_after_ms,
     video_of,
 )
-from hibari.assignment import Kind
-from hibari.contracts import NotFound
+from hibari.contracts import Kind, NotFound
 from hibari.jobs import MAX_AT_ONCE, MAX_SEARCH_CHARS, Job, State, Wanted
 from hibari.media.storage import Stored
 

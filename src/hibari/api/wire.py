@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from hibari.assignment import Assignment, Kind
+from hibari.assignment import Assignment
+from hibari.contracts import Kind
 from hibari.jobs import Estimate, Job, State
 
 Status = Literal["queued", "in_progress", "completed", "failed"]
@@ -43,6 +44,8 @@ class Recipe(BaseModel):
     negative_prompt: str | None
     guidance_scale: float | None
     sampler: str | None
+    preset: str | None
+    given_noise: float | None
     strength: str | None
     curve: str | None
     added_s: float | None
@@ -185,6 +188,18 @@ class Character(BaseModel):
     name: str
 
 
+class ModelPreset(BaseModel):
+    """A published way to run a model. Where it is `fixed`, steps and guidance are its own and cannot be changed."""
+
+    name: str
+    summary: str
+    steps: int
+    guidance_scale: float = Field(description="The highest of its steps.")
+    sampler: str | None
+    fixed: bool
+    missing: str | None = Field(description="Why it cannot be used as the model lies on this server.")
+
+
 class Model(BaseModel):
     """A model, or a name that stands for one."""
 
@@ -202,6 +217,10 @@ class Model(BaseModel):
     default_guidance_scale: float
     max_seconds: float
     licence: str
+    kinds: list[Kind] = Field(
+        description="What it can make a video of. Without `prompt`, a prompt alone is not enough."
+    )
+    presets: list[ModelPreset]
 
 
 class ModelList(BaseModel):
@@ -279,6 +298,8 @@ def _recipe(assignment: Mapping[str, Any]) -> Recipe:
         negative_prompt=options.get("negative_prompt"),
         guidance_scale=options.get("guidance_scale"),
         sampler=options.get("sampler"),
+        preset=options.get("preset"),
+        given_noise=options.get("given_noise"),
         strength=None if strength is None else str(strength),
         curve=assignment["curve"] if tool == "blend" else None,
         added_s=None if tool is None else options.get("seconds"),

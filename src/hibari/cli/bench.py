@@ -72,7 +72,8 @@ def bench(
     with TemporaryDirectory(prefix="hibari-") as folder, progress.choose(quiet=as_json or markdown) as shown:
         settings = Settings.from_environment()
         name = model or settings.model
-        name = str(catalog.pulled(settings.models).get(name, name))
+        pulled = catalog.pulled(settings.models).get(name)
+        name = str(pulled.path) if pulled else name
         if random is not None:
             from hibari.bench.random import RANDOM, write
 

@@ -55,7 +55,7 @@ def cluster(
     that die. Each takes its videos from the database as `hibari worker` does, so that nothing is lost with Ray."""
     settings = ServerSettings.from_environment(data_dir=data_dir)
     for name in model or []:
-        catalog.spec(name)
+        catalog.spec(name, settings.models)
     from hibari.cluster import Cluster, Scale
     from hibari.db import Database, migrate
     from hibari.jobs import Upkeep

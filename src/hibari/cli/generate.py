@@ -88,6 +88,13 @@ def generate(
             help="A published way to run the model, which says what each step does.", metavar="NAME"
         ),
     ] = None,
+    given_noise: Annotated[
+        float | None,
+        typer.Option(
+            help="Noise, 0 to 1, that given pictures and clips get at each step: a little makes them move.",
+            metavar="X",
+        ),
+    ] = None,
     reuse: Annotated[
         float | None,
         typer.Option(
@@ -191,6 +198,7 @@ def generate(
         "guidance_interval": guidance_interval,
         "sampler": sampler,
         "preset": preset,
+        "given_noise": given_noise,
         "reuse": reuse,
         "transition_s": transition,
         "deterministic": deterministic or None,

@@ -58,7 +58,7 @@ def serve(
         host=host, port=port, data_dir=data_dir, samples=False if no_samples else None
     )
     for model in (settings.model, settings.sora_model):
-        catalog.spec(model)  # a wrong HIBARI_MODEL is an error of its own
+        catalog.spec(model, settings.models)  # a wrong HIBARI_MODEL is an error of its own
     try:
         import uvicorn
 
@@ -123,7 +123,7 @@ def worker(
     settings = ServerSettings.from_environment(data_dir=data_dir)
     machine = Settings.from_environment()
     for name in model or []:
-        catalog.spec(name)
+        catalog.spec(name, machine.models)
     from hibari.engine.runtime import gpus
     from hibari.worker import worker_on
 

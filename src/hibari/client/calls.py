@@ -46,6 +46,8 @@ class Options(TypedDict, total=False):
     guidance_high: float
     seed: int
     sampler: str
+    preset: str
+    given_noise: float
     reuse: float
     deterministic: bool
     fps: int

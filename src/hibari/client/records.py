@@ -275,8 +275,35 @@ class Character:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelPreset:
+    """A published way to run a model. `missing` says why this server cannot, None if it can."""
+
+    name: str
+    summary: str
+    steps: int
+    guidance_scale: float
+    missing: str | None
+
+    @classmethod
+    def from_json(cls, values: Json) -> ModelPreset:
+        """Raises KeyError or TypeError for what is none."""
+        return cls(
+            name=values["name"],
+            summary=values["summary"],
+            steps=values["steps"],
+            guidance_scale=values["guidance_scale"],
+            missing=values["missing"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
-    """A model, or a name that stands for one. `sizes` are native ones, as "WIDTHxHEIGHT" in px."""
+    """A model, or a name that stands for one.
+
+    Attributes:
+        sizes: native ones, as "WIDTHxHEIGHT" in px.
+        kinds: what it can make a video of, such as `prompt`, `picture` and `extend`.
+    """
 
     id: str
     summary: str
@@ -284,6 +311,8 @@ class Model:
     fps: int
     max_seconds: float
     licence: str
+    kinds: tuple[str, ...]
+    presets: tuple[ModelPreset, ...]
 
     @classmethod
     def from_json(cls, values: Json) -> Model:
@@ -295,6 +324,8 @@ class Model:
             fps=values["fps"],
             max_seconds=values["max_seconds"],
             licence=values["licence"],
+            kinds=tuple(values["kinds"]),
+            presets=tuple(map(ModelPreset.from_json, values["presets"])),
         )
 
 

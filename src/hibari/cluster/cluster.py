@@ -319,7 +319,11 @@ class Cluster:
             return 0.0
         ask = self._ray.remote(gpu_bytes).options(num_cpus=0, num_gpus=SMALLEST_PART)
         size = self._ray.get(ask.remote())
-        return 1.0 if size is None else gpu_share(self._models or catalog.names(), size)
+        return 1.0 if size is None else self._gpu_share(size)
+
+    def _gpu_share(self, gpu_bytes: int) -> float:
+        models = self._settings.models
+        return gpu_share(self._models or catalog.names(models), gpu_bytes, models)
 
     def _tell(self) -> None:
         workers = tuple(

@@ -9,7 +9,6 @@ from pathlib import Path
 from hibari import catalog
 from hibari.contracts import InvalidRequest
 
-MODELS = Path(catalog.__file__).parent / "models"
 SHARES = (0.25, 0.5, 1.0)  # of a GPU
 CONTEXT_BYTES = 2**30  # that CUDA and its libraries take in each process
 WEIGHTS_TIMES = 2  # the weights once more is for text, activations and decoding
@@ -41,17 +40,12 @@ class Share:
         return max(1, int(self.cpus))
 
 
-def gpu_share(models: Iterable[str], gpu_bytes: int) -> float:
-    """The part of a GPU of `gpu_bytes` on which a worker can have the largest of `models`, one of SHARES.
+def gpu_share(names: Iterable[str], gpu_bytes: int, models: Path | None = None) -> float:
+    """The part of a GPU of `gpu_bytes` on which a worker can have the largest of the models `names`, one of SHARES.
+    `models` is the folder of those that were pulled.
 
     Raises:
         UnknownModel: there is none of a name.
     """
-    needed = CONTEXT_BYTES + WEIGHTS_TIMES * max(_weights_bytes(name) for name in models)
+    needed = CONTEXT_BYTES + WEIGHTS_TIMES * max(catalog.weights_bytes(name, models) or 0 for name in names)
     return next((share for share in SHARES if share * gpu_bytes >= needed), SHARES[-1])
-
-
-def _weights_bytes(name: str) -> int:
-    """What a model's weights take as a file."""
-    weights = catalog.spec(name).weights
-    return 0 if weights is None else (MODELS / name / "weights" / weights).stat().st_size

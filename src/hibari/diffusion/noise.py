@@ -26,11 +26,13 @@ def clip_noise(seed: int, shape: Sequence[int], order: NoiseOrder, generator: to
 
 
 def draw(shape: Sequence[int], order: NoiseOrder, generator: torch.Generator) -> Tensor:
-    """The generator's next standard normal numbers as [C, F, H, W], float32 on the CPU. The order says which of the
-    first two axes they fill first: frames only for "frames-first"."""
+    """The generator's next standard normal numbers as [C, F, H, W], float32 on the CPU. The order says in which
+    order they fill the axes: C, F, H, W; or for "frames-first" F, C, H, W; or for "channels-last" F, H, W, C."""
     channels, frames, height, width = shape
     if order == "frames-first":
         return torch.randn((frames, channels, height, width), generator=generator).movedim(0, 1)
+    if order == "channels-last":
+        return torch.randn((frames, height, width, channels), generator=generator).movedim(-1, 0)
     return torch.randn((channels, frames, height, width), generator=generator)
 
 

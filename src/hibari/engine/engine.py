@@ -28,6 +28,7 @@ from hibari.contracts import (
     GenerationRequest,
     HibariError,
     InvalidRequest,
+    ModelSpec,
     WeightsError,
 )
 from hibari.diffusion.noise import generator_at
@@ -71,6 +72,7 @@ class Engine:
         self,
         load: Callable[[str], Model],
         *,
+        find: Callable[[str], ModelSpec] = catalog.find,
         checkpoints: Path | None = None,
         checkpoint_every_s: float = CHECKPOINT_EVERY_S,
         memory_bytes: int | None = None,
@@ -81,7 +83,8 @@ class Engine:
         """An engine with nothing to do.
 
         Args:
-            load: gives a model by its name in the catalog.
+            load: gives a model by its name.
+            find: gives a model's spec by its name.
             checkpoints: folder for the states of unfinished generations; None for none.
             checkpoint_every_s: a generation's state is saved at most this often.
             memory_bytes: what models and generations may take together; by default most of what is free now.
@@ -90,6 +93,7 @@ class Engine:
             previews: whether `StepDone` carries one.
         """
         self._load = load
+        self._find = find
         self._checkpoints = Checkpoints(checkpoints, checkpoint_every_s)
         self._budget_bytes = memory.default_budget_bytes() if memory_bytes is None else memory_bytes
         self._text_cache = text_cache or TextCache()
@@ -139,11 +143,11 @@ class Engine:
 
         Raises:
             InvalidRequest: the id is taken, or `start` does not fit.
-            UnknownModel: the catalog does not have the request's model.
+            UnknownModel: there is none of that name.
             OutputError: its checkpoint cannot be written.
         """
         model = self._models.get(request.model)
-        spec = model.spec if model else catalog.find(request.model)
+        spec = model.spec if model else self._find(request.model)
         if start:
             start.check(spec, request)
         generation = Unfinished(

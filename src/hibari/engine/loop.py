@@ -224,13 +224,19 @@ def advance(model: Model, runs: Sequence[Run]) -> list[Run]:
     runs = [_begun(model, run.entered) for run in runs]
     stages = [run.plan[run.state.stage] for run in runs]
     windows = [_window(run).to(model.device) for run in runs]
+    runs, shown = zip(*map(_stirred, runs, stages, windows), strict=True)
     asked = [index for index, run in enumerate(runs) if not run.reuses]
     velocities = dict(
-        zip(asked, _velocities(model, [(runs[i], stages[i], windows[i]) for i in asked]), strict=True)
+        zip(asked, _velocities(model, [(runs[i], stages[i], shown[i]) for i in asked]), strict=True)
     )
+    # Each update adds its noise to what was given, and not to the one before; the last one's stays.
+    kept = [
+        stirred if run.state.step == stage.steps - 1 else x
+        for run, stage, x, stirred in zip(runs, stages, windows, shown, strict=True)
+    ]
     return [
         _updated(model, run, stage, x, velocities.get(index))
-        for index, (run, stage, x) in enumerate(zip(runs, stages, windows, strict=True))
+        for index, (run, stage, x) in enumerate(zip(runs, stages, kept, strict=True))
     ]
 
 
@@ -252,6 +258,18 @@ def _window(run: Run) -> Tensor:
     state, stage = run.state, run.plan[run.state.stage]
     kept = state.window_CFHW
     return state.latent_CFHW[:, stage.start : stage.end] if kept is None else kept
+
+
+def _stirred(run: Run, stage: Stage, x_CFHW: Tensor) -> tuple[Run, Tensor]:
+    """The window as the network is shown it, with what noise its given frames get; and the run after that was drawn."""
+    if not stage.given_noise:
+        return run, x_CFHW
+    generator = generator_at(run.state.generator)
+    noise_CFHW = draw(x_CFHW.shape, "channels-last", generator).to(x_CFHW)
+    given_F = torch.tensor(stage.given, device=x_CFHW.device)[:, None, None]
+    level = stage.given_noise * stage.sigmas[run.state.step] ** 2
+    run = replace(run, state=replace(run.state, generator=generator.get_state()))
+    return run, torch.where(given_F, x_CFHW + level * noise_CFHW, x_CFHW)
 
 
 def _with_window(state: GenerationState, stage: Stage, x_CFHW: Tensor) -> GenerationState:

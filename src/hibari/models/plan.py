@@ -35,6 +35,8 @@ class Stage:
         sampler: makes the updates.
         skips: of each step, the guidance by skipped blocks, or None; empty where no step has it.
         projects: whether the unconditional prediction is scaled before it guides, see `guidance.projected`.
+        given_noise: standard deviation of the noise that given frames get, anew at each update, times the square of the
+            noise level there; the last update's stays in the clip.
         shrink: cells of the clip's latent to one cell of this stage's, in height and in width. The window of a stage
             that works on fewer cells is kept beside the clip, and handed to the next stage's `enter`.
         enter: (latent_CFHW of the clip, window_CFHW of the stage before or None, generator) -> window_CFHW at the first
@@ -50,6 +52,7 @@ class Stage:
     sampler: Sampler = euler_step
     skips: tuple[Skip | None, ...] = ()
     projects: bool = False
+    given_noise: float = 0.0
     shrink: int = 1
     enter: Enter | None = None
     context: Context | None = None

@@ -48,7 +48,7 @@ def generate(
         wishes: pictures, clips and tools as in `tools.Wish` (image, last_image, extend, extend_back, loop, connect,
             blend, edit, remix, strength, cards, curve) and options as in `GenerationRequest.resolve` (seconds, size,
             fps, steps, guidance_scale, negative_prompt, transition_s, sampler, guidance_interval, reuse,
-            deterministic, preset).
+            deterministic, preset, given_noise).
 
     Returns:
         The clip; a list where `variations` is more than 1.

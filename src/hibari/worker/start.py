@@ -11,6 +11,7 @@ from hibari.engine.memory import default_budget_bytes
 from hibari.engine.runtime import prepare_torch
 from hibari.jobs import Policy
 from hibari.media.storage import Storage
+from hibari.models.protocol import Model
 from hibari.settings import ServerSettings, Settings
 from hibari.worker.worker import Worker
 
@@ -33,10 +34,15 @@ def worker_on(
     try:
         migrate(database)
         device = prepare_torch(machine)
+
+        def load(name: str) -> Model:
+            catalog.spec(name, machine.models)  # never a path, whatever the queue holds
+            return catalog.load(name, device=device, models=machine.models)
+
         yield Worker(
             database,
             Storage(settings.storage),
-            lambda name: catalog.load(name, device=device),
+            load,
             policy=Policy(lease_s=settings.lease_s, max_stored_bytes=settings.quota_bytes),
             models=models,
             max_jobs=max_jobs,

@@ -92,6 +92,7 @@ class Worker:
         self._scratch = Scratch()
         self._engine = Engine(
             self._model,
+            find=lambda name: self._model(name).spec,
             checkpoints=self._scratch.folder,
             checkpoint_every_s=checkpoint_every_s,
             memory_bytes=memory_bytes,

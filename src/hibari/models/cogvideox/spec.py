@@ -52,7 +52,16 @@ def read(folder: Path, name: str) -> ModelSpec:
         software=("diffusers", "transformers"),
         default_sampler="dpm" if scheduler.get("_class_name") == "CogVideoXDPMScheduler" else "euler",
         given="beside" if pictured else "clean",
-        presets=(Preset(DYNAMIC, steps=50, guidance_scale=6.0, fixed=False),),
+        presets=(
+            Preset(
+                DYNAMIC,
+                "a guidance scale that moves between 1 and 1 + the one asked for from step to step",
+                steps=50,
+                guidance_scale=6.0,
+                fixed=False,
+            ),
+        ),
+        kinds=("picture", "storyboard") if pictured else ("prompt", "storyboard", "remix", "edit", "blend"),
         latent_step=2,  # the autoencoder decodes two latent frames at a time, and the first with them
         lead_frames=int(later),
     )

@@ -7,6 +7,7 @@ and connecting are all the same forward pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from math import isfinite
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hibari.contracts import GenerationRequest, InvalidRequest, ModelSpec, WeightsError
+from hibari.contracts import GenerationRequest, InvalidRequest, ModelSpec
 from hibari.diffusion.noise import draw, generator_at
 from hibari.models.checkpoint import Part
 from hibari.models.folder import Checkpoint, Source
@@ -28,7 +29,7 @@ from hibari.models.ltx_video.skipping import skipped
 from hibari.models.ltx_video.streaming import stream
 from hibari.models.parallel import Tokens
 from hibari.models.pixels import frames_of, pixels_of, preview_map
-from hibari.models.plan import Plan, plan
+from hibari.models.plan import Plan, Stage, plan
 from hibari.models.protocol import Conditioning, Footprint
 from hibari.models.published import Published
 from hibari.models.text_encoder import T5
@@ -59,7 +60,6 @@ class LtxVideo(Published):
             checkpoint.autoencoder, "AutoencoderKLLTXVideo", device=device, dtype=self.dtype
         )
         self._text = T5(checkpoint.text, device=device, dtype=self.dtype)
-        self._beside = checkpoint.text
         upsampler = layout.upsampler(checkpoint.text)
         self._upsampler = upsampler and Part(upsampler, _upsampler, device=device, dtype=self.dtype)
         self._scheduler = checkpoint.scheduler
@@ -74,7 +74,6 @@ class LtxVideo(Published):
 
         Raises:
             InvalidRequest: the scheduler has no levels for so few steps, or see `plan.plan`.
-            WeightsError: the preset makes a clip twice, and what enlarges the first one is not there.
         """
         cells = request.native_height * request.native_width // self.spec.space_factor**2
         frames = min(self.spec.latent_frames(request.native_frames), self.spec.window_frames)
@@ -95,11 +94,8 @@ class LtxVideo(Published):
         else:
             sigmas = levels(request.steps, cells)
             stages = plan(self.spec, request, given_F, changes=changes, sigmas=sigmas)
-        if any(stage.enter for stage in stages) and self._upsampler is None:
-            raise WeightsError(
-                f"the preset {request.preset} makes a clip twice; for that the folder {self._beside} must have "
-                "latent_upsampler in it, or ltxv-spatial-upscaler-*.safetensors, as published beside the model"
-            )
+        if request.given_noise and any(given_F):
+            stages = tuple(_stirring(stage, given_F, request.given_noise) for stage in stages)
         if not all(isfinite(sigma) for stage in stages for sigma in stage.sigmas):
             raise InvalidRequest(
                 f"steps is {request.steps}; this model's noise levels need at least 2", field="steps"
@@ -253,6 +249,12 @@ class LtxVideo(Published):
         time_B = latent_BCFHW.new_full((len(latent_BCFHW),), DECODE_TIMESTEP) if self._takes_noise else None
         decoder = self._autoencoder.network.decoder
         return stream(decoder, latent_BCFHW, CHUNK, time_B=time_B, generator=generator)
+
+
+def _stirring(stage: Stage, given_F: tuple[bool, ...], noise: float) -> Stage:
+    """The stage with noise in its given frames, where none of them was made by a stage before."""
+    kept = [index for index, is_given in enumerate(stage.given, stage.start) if is_given]
+    return replace(stage, given_noise=noise) if kept and all(given_F[index] for index in kept) else stage
 
 
 def _upsampler(source: Source) -> Any:

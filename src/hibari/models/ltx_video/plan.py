@@ -36,17 +36,9 @@ def plan(
         enlarge: latent [B, C, F, H, W] to [B, C, F, 2H, 2W].
 
     Raises:
-        InvalidRequest: the preset is for a network of more blocks, or is to do what takes one pass in two.
+        InvalidRequest: the preset is to do what takes one pass in two.
     """
     published = CONFIGURATIONS[request.preset]
-    deepest = max(
-        (block for one in published.passes for each in one.skip_blocks for block in each), default=0
-    )
-    if deepest >= blocks:
-        raise InvalidRequest(
-            f"the preset {request.preset} skips block {deepest}; the network of {spec.name} has {blocks}",
-            field="preset",
-        )
     cells = request.native_height * request.native_width // spec.space_factor**2
     if not published.first_pass:
         (one,) = published.passes

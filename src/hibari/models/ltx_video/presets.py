@@ -103,16 +103,52 @@ CONFIGURATIONS: Mapping[str, Configuration] = {
 }
 
 
-def presets() -> tuple[Preset, ...]:
-    """All of them, as a model's spec has them."""
+def presets(blocks: int, *, enlarges: bool) -> tuple[Preset, ...]:
+    """All of them, as a model's spec has them.
+
+    Args:
+        blocks: of its network.
+        enlarges: whether the latent upsampler lies beside it.
+    """
     return tuple(
         Preset(
             name=name,
+            summary=_summary(published),
             steps=sum(one.updates for one in published.passes),
             guidance_scale=max(scale for one in published.passes for scale in one.guidance),
             sampler=published.sampler,
             skips=any(any(one.skip_scale) for one in published.passes),
             first_pass=published.first_pass,
+            missing=_missing(published, blocks, enlarges=enlarges),
         )
         for name, published in CONFIGURATIONS.items()
     )
+
+
+def _summary(published: Configuration) -> str:
+    line = ", enlarged to twice the size, ".join(_said(one) for one in published.passes)
+    line += f" of the sampler {published.sampler}" if published.sampler else ""
+    return line + (", large values pressed" if published.tone else "")
+
+
+def _said(one: Pass) -> str:
+    parts = [f"{one.updates} steps"]
+    for what, values, none in (("guidance", one.guidance, 1), ("rescaling", one.rescale, 0)):
+        if max(values) > none:
+            parts.append(f"{what} {'up to ' if len(set(values)) > 1 else ''}{max(values):g}")
+    if any(one.skip_scale):
+        parts.append("skipped blocks")
+    return " with ".join((parts[0], " and ".join(parts[1:]))) if parts[1:] else parts[0]
+
+
+def _missing(published: Configuration, blocks: int, *, enlarges: bool) -> str:
+    """Why a network cannot be run so, or ""."""
+    deepest = max(block for one in published.passes for each in one.skip_blocks for block in (*each, 0))
+    if deepest >= blocks:
+        return f"it skips block {deepest}, and the network has {blocks}"
+    if published.first_pass and not enlarges:
+        return (
+            "it makes a clip twice, and what enlarges the first one is not there; put latent_upsampler into the "
+            "model's folder, or ltxv-spatial-upscaler-*.safetensors, as published beside the model"
+        )
+    return ""

@@ -9,6 +9,7 @@ from hibari.models.ltx_video import layout
 from hibari.models.ltx_video.presets import presets
 
 FPS = 25
+GIVEN_NOISE = 0.15  # `image_cond_noise_scale` of the authors' and of diffusers' LTXConditionPipeline
 WINDOW_FRAMES = 33  # latent frames: 257 pixel frames, the most it was trained on
 
 
@@ -28,6 +29,7 @@ def read(path: Path, name: str) -> ModelSpec:
     halvings = sum(vae.get("spatio_temporal_scaling", (True, True, True, False)))
     space = vae.get("spatial_compression_ratio") or vae.get("patch_size", 4) * 2**halvings
     time = vae.get("temporal_compression_ratio") or vae.get("patch_size_t", 1) * 2**halvings
+    later = checkpoint.index["_class_name"] == "LTXConditionPipeline"
     most = 1 + time * (WINDOW_FRAMES - 1)
     return ModelSpec(
         name=name,
@@ -50,7 +52,10 @@ def read(path: Path, name: str) -> ModelSpec:
         size_step=space,
         noise="channels-first",
         default_sampler="lcm" if checkpoint.scheduler.get("stochastic_sampling") else "euler",
-        noise_first=checkpoint.index["_class_name"] == "LTXConditionPipeline",
-        presets=presets(),
+        given_noise=GIVEN_NOISE if later else None,
+        noise_first=later,
+        presets=presets(
+            transformer.get("num_layers", 28), enlarges=layout.upsampler(checkpoint.text) is not None
+        ),
         software=("diffusers", "transformers"),
     )

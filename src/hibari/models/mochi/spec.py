@@ -43,5 +43,6 @@ def read(folder: Path, name: str) -> ModelSpec:
         weights=folder.name,
         size_step=space * transformer.get("patch_size", 2),
         noise="channels-first",
+        kinds=("prompt", "storyboard", "remix", "edit", "blend"),
         software=("diffusers", "transformers"),
     )

@@ -43,6 +43,7 @@ def read(folder: Path, name: str) -> ModelSpec:
         weights=folder.name,
         size_step=64,
         noise="channels-first",
+        kinds=("prompt", "picture", "storyboard", "extend"),
         noise_first=True,
         noise_moves=True,
         software=("transformers",),
