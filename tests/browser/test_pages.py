@@ -97,7 +97,11 @@ def test_play_step_remix_and_find_the_way_back(page: Page, server: Server) -> No
     expect(page.locator(".attached img")).to_be_visible()
     page.get_by_role("button", name="Make it").click()
     expect(page.locator(".attached")).to_have_count(0)
-    assert videos(server)[0]["hibari"]["recipe"]["picture"]  # pyright: ignore[reportIndexIssue]
+    begun = videos(server)[0]
+    assert begun["hibari"]["recipe"]["picture"]  # pyright: ignore[reportIndexIssue]
+    page.goto(f"{server.origin}/videos/{begun['id']}")
+    page.get_by_role("button", name="Use again").click()
+    until(lambda: page.locator(".attached img").evaluate("one => one.naturalWidth > 0"))
 
 
 def test_deleting_can_be_taken_back_and_ends_with_the_page(page: Page, server: Server) -> None:

@@ -127,7 +127,14 @@ def test_an_account_is_added_paused_limited_and_deleted_and_the_log_has_it(
     with pytest.raises(openai.RateLimitError):
         client.videos.create(prompt="a second one")
     row.get_by_label("Role").select_option("member")
-    expect(row).to_contain_text("Member")
+    expect(page.get_by_role("dialog")).to_contain_text("All keys of the account get this role")
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    expect(row.get_by_label("Role")).to_have_value("reviewer")
+    expect(row.locator(".name").first).to_contain_text("Reviewer")
+    row.get_by_label("Role").select_option("member")
+    page.get_by_role("dialog").get_by_role("button", name="Change the role").click()
+    expect(row.locator(".name").first).to_contain_text("Member")
+    expect(row.get_by_label("Role")).to_have_value("member")
 
     page.get_by_role("link", name="Queue").click()
     video = page.locator("li[data-video]", has_text="mallory")

@@ -125,6 +125,8 @@ def test_words_a_picture_and_a_clip_become_a_video_card_by_card(page: Page, serv
     page.get_by_role("button", name="Use again").click()
     page.wait_for_url("**/storyboard")
     expect(timeline.get_by_role("button")).to_have_count(3)
+    picture_again = timeline.get_by_role("button").nth(1).locator("img.face")
+    until(lambda: picture_again.evaluate("one => [one.naturalWidth, one.naturalHeight]") == [1024, 576])
     expect(page.get_by_role("status").filter(has_text="in all")).to_contain_text("7 s in all")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from api_server import client_for, finish_next, key_for, parts_for, settings_for
+from api_server import client_for, finish_next, key_for, parts_for, picture, settings_for
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from hibari.api import Parts, welcome
 
@@ -78,6 +81,30 @@ def test_what_is_kept_is_found_again(client: TestClient, parts: Parts) -> None:
     assert client.get(f"/v1/videos/{remix}/lineage").json()["missing"] == [cat]
     assert client.delete("/v1/videos").status_code == 400, "nothing is deleted where nothing is named"
     assert ids(client) == [again, remix]
+
+
+def test_the_pictures_of_a_request_are_had_again_in_their_order(client: TestClient, parts: Parts) -> None:
+    def url(width: int) -> str:
+        return f"data:image/png;base64,{b64encode(picture(size=(width, 48))).decode()}"
+
+    cards = [
+        {"at_s": 0, "prompt": "a cat"},
+        {"at_s": 1, "image_url": url(20)},
+        {"at_s": 2, "prompt": "a dog"},
+        {"at_s": 2, "image_url": url(30)},
+    ]
+    made = make(client, cards=cards, input_reference={"image_url": url(10)}, seconds=4)
+    recipe = client.get(f"/v1/videos/{made}").json()["hibari"]["recipe"]
+    assert (recipe["picture"], [card["picture"] for card in recipe["cards"]]) == (True, [False, True] * 2)
+    for number, width in enumerate((10, 20, 30)):
+        answer = client.get(f"/v1/videos/{made}/pictures/{number}")
+        assert answer.headers["content-type"] == "image/png"
+        with Image.open(BytesIO(answer.content)) as image:
+            assert (image.format, image.size) == ("PNG", (width, 48))
+    assert "it has 3" in client.get(f"/v1/videos/{made}/pictures/3").json()["error"]["message"]
+    assert client.get(f"/v1/videos/{made}/pictures/-1").status_code == 400
+    stranger = client_for(parts, key_for(parts, "eve"))
+    assert stranger.get(f"/v1/videos/{made}/pictures/0").status_code == 404
 
 
 def test_samples_come_once_and_are_no_more_once_they_are_deleted(tmp_path: Path) -> None:

@@ -260,6 +260,7 @@ NOT_OF_THE_CLIENT = {
     "/v1/links/{video_id}/{variant}",
     "/v1/videos/change",
     "/v1/videos/{video_id}/lineage",
+    "/v1/videos/{video_id}/pictures/{number}",
     "/v1/folders",
     "/v1/folders/{folder_id}",
 }

@@ -2,11 +2,12 @@
 
 import "./people.css";
 import { useState } from "preact/hooks";
-import { Asking, Once, ask } from "./confirm";
+import { Asking, ask } from "./confirm";
 import { KeyList, NewKey } from "./keys";
 import { AuditRoom, ModelRoom, QueueRoom, StorageRoom } from "./operations";
 import { Field, Link, Problem, Select, reason } from "./parts";
 import { admin, bytes, may, moment, useLoaded, type Account, type Limits, type Role } from "./people";
+import { NameField, SecretForm } from "./secret";
 import { session } from "./state";
 import { words } from "./strings";
 
@@ -121,15 +122,15 @@ function AccountDetails({ account, reload }: { account: Account; reload: () => P
   const { people: t } = words();
   const keys = useLoaded(() => admin.keys(account.id), [account.id]);
   const [role, setRole] = useState<Role>(account.role ?? "member");
-  const [problem, setProblem] = useState<string | null>(null);
   const self = session.value?.account.id === account.id;
   const all = () => Promise.all([reload(), keys.reload()]);
-  const setAllRoles = (wanted: Role) => {
-    admin.change(account.id, { role: wanted }).then(
-      () => (setRole(wanted), setProblem(null), all()),
-      (error: unknown) => setProblem(reason(error)),
-    );
-  };
+  const setAllRoles = (wanted: Role) =>
+    ask({
+      title: t.accounts.changeRole(account.name, t.accounts.roles[wanted]),
+      text: t.accounts.changeRoleText,
+      action: t.accounts.changeIt,
+      run: () => admin.change(account.id, { role: wanted }).then(() => (setRole(wanted), all())),
+    });
   return (
     <div class="details">
       <LimitForm account={account} saved={reload} />
@@ -141,7 +142,7 @@ function AccountDetails({ account, reload }: { account: Account; reload: () => P
           onChange={setAllRoles}
         />
       )}
-      <Problem text={problem ?? keys.problem} />
+      <Problem text={keys.problem} />
       <h3>{t.keys.title}</h3>
       {keys.value !== null && (
         <KeyList
@@ -259,57 +260,31 @@ function NewAccount({ made }: { made: () => Promise<unknown> }) {
   const { people: t } = words();
   const [name, setName] = useState("");
   const [role, setRole] = useState<Role>("member");
-  const [shown, setShown] = useState<{ name: string; secret: string } | null>(null);
-  const [problem, setProblem] = useState<string | null>(null);
-  const submit = async () => {
-    setProblem(null);
-    try {
-      const account = await admin.create({ name });
-      const key = await admin.createKey(account.id, { name: account.name, role });
-      setShown({ name: account.name, secret: key.secret });
-      setName("");
-    } catch (error) {
-      setProblem(reason(error));
-    }
-    await made();
+  const create = async () => {
+    const account = await admin.create({ name });
+    setName("");
+    const key = await admin.createKey(account.id, { name: account.name, role });
+    return { name: account.name, secret: key.secret };
   };
   return (
-    <>
-      {shown !== null && (
-        <Once text={t.keys.shown(shown.name)} label={t.keys.secret} secret={shown.secret} done={() => setShown(null)} />
-      )}
-      <form
-        class="new"
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (name.trim()) void submit();
-        }}
-      >
-        <h3>{t.accounts.add}</h3>
-        <div class="row">
-          <Field label={t.accounts.name} wider>
-            {(id) => (
-              <input
-                id={id}
-                maxLength={100}
-                autocomplete="off"
-                value={name}
-                onInput={(event) => setName(event.currentTarget.value)}
-              />
-            )}
-          </Field>
-          <Select
-            label={t.accounts.role}
-            value={role}
-            options={ROLES.map((one) => [one, t.accounts.roles[one]] as const)}
-            onChange={setRole}
-          />
-        </div>
-        <Problem text={problem} />
-        <button type="submit" class="quiet" disabled={!name.trim()}>
-          {t.accounts.withKey}
-        </button>
-      </form>
-    </>
+    <SecretForm
+      label={t.keys.secret}
+      told={t.keys.shown}
+      action={t.accounts.withKey}
+      ready={name.trim() !== ""}
+      create={create}
+      tried={made}
+    >
+      <h3>{t.accounts.add}</h3>
+      <div class="row">
+        <NameField label={t.accounts.name} wider value={name} set={setName} />
+        <Select
+          label={t.accounts.role}
+          value={role}
+          options={ROLES.map((one) => [one, t.accounts.roles[one]] as const)}
+          onChange={setRole}
+        />
+      </div>
+    </SecretForm>
   );
 }

@@ -181,10 +181,16 @@ export function contentUrl(id: string, variant: Variant = "video"): string {
 }
 
 /** A file of a video. */
-export async function content(id: string, variant: Variant): Promise<Blob> {
+export const content = (id: string, variant: Variant) => file(contentUrl(id, variant));
+
+/** A picture that it was made of: the first frame, then those of the cards, from 0. */
+export const picture = (id: string, number: number) =>
+  file(`/v1/videos/${encodeURIComponent(id)}/pictures/${number}`);
+
+async function file(url: string): Promise<Blob> {
   let answer: Response;
   try {
-    answer = await fetch(contentUrl(id, variant));
+    answer = await fetch(url);
     if (answer.ok) return await answer.blob();
   } catch {
     throw new Unreachable();

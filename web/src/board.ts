@@ -226,17 +226,20 @@ export function drop(id: number): void {
   selected.value = cards.value[Math.min(index, cards.value.length - 1)]?.id ?? 1;
 }
 
-/** The board of a video that was made of one. Pictures are not kept with a video, so their cards have none. */
-export function again(said: Recipe["cards"], seconds: number): void {
+/** The board of a video that was made of one; `pictures` are those of its cards, in their order, null for one that is gone. */
+export function again(said: Recipe["cards"], seconds: number, pictures: readonly (string | null)[]): void {
+  const left = [...pictures];
   const list: BoardCard[] = [];
   const begins: number[] = [];
   for (const card of said) {
     const gap = list.length === 0 ? 0 : (card.transition_s ?? 0);
     const begin = card.at_s + gap / 2;
     const video = card.video === null ? null : { id: card.video, seconds: card.seconds ?? LEAST_S };
-    if (list.length > 0 && begins.at(-1) === begin) list.push({ ...(list.pop() ?? blank), video });
+    const picture = card.picture ? (left.shift() ?? null) : null;
+    // Words and what is shown with them are two cards of the API.
+    if (list.length > 0 && begins.at(-1) === begin) list.push({ ...(list.pop() ?? blank), picture, video });
     else {
-      list.push({ ...blank, id: list.length + 1, prompt: card.prompt, gap, video });
+      list.push({ ...blank, id: list.length + 1, prompt: card.prompt, gap, picture, video });
       begins.push(begin);
     }
   }

@@ -97,7 +97,8 @@ export function standing(video: Video): string {
   if (video.status === "queued") told.push(ahead === null ? t.queued : ahead === 0 ? t.next : t.ahead(ahead));
   else if (steps !== null && step >= steps) told.push(t.finishing);
   else told.push(t.step(step, steps ?? 0));
-  if (left !== null && left > 0) told.push(t.left(duration(left)));
+  if (left === null) told.push(t.unmeasured);
+  else if (left > 0) told.push(t.left(duration(left)));
   return told.join(" · ");
 }
 

@@ -4,10 +4,9 @@ import { useState } from "preact/hooks";
 import { contentUrl } from "./api";
 import * as board from "./board";
 import { Field, Icon, Problem } from "./parts";
+import { shrunk } from "./picture";
 import { finished } from "./state";
 import { words } from "./strings";
-
-const MOST_PX = 1024; // of a picture's longer side: it is kept in the browser
 
 export function CardEditor() {
   const t = words().storyboard;
@@ -178,15 +177,4 @@ function Shown({ card, take }: { card: board.BoardCard; take: (file: File | unde
       )}
     </>
   );
-}
-
-/** A picture small enough to be kept. Throws for what is none. */
-async function shrunk(file: File): Promise<string> {
-  const picture = await createImageBitmap(file);
-  const scale = Math.min(1, MOST_PX / Math.max(picture.width, picture.height));
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round(picture.width * scale));
-  canvas.height = Math.max(1, Math.round(picture.height * scale));
-  canvas.getContext("2d")?.drawImage(picture, 0, 0, canvas.width, canvas.height);
-  return canvas.toDataURL("image/jpeg", 0.9);
 }

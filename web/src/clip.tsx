@@ -54,7 +54,7 @@ export function ClipPage({ id }: { id: string }) {
           <RecipeList video={video} />
           <div class="beside">
             {video.hibari.tool !== "trim" && (
-              <button type="button" class="quiet" onClick={() => useAgain(video)}>
+              <button type="button" class="quiet" onClick={() => void useAgain(video)}>
                 <Icon name="again" />
                 {t.clip.useAgain}
               </button>

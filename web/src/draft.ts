@@ -1,10 +1,13 @@
 // What is about to be made: the prompt survives a reload, a dropped file cannot.
 
 import { signal } from "@preact/signals";
-import type { Video } from "./api";
+import { picture, type Video } from "./api";
 import { again } from "./board";
 import { blank, choices, choicesOf, choose } from "./choices";
+import { say } from "./parts";
+import { shrunk } from "./picture";
 import { go } from "./route";
+import { words } from "./strings";
 
 export type Use = "first" | "edit" | "extend" | "extend_back";
 export type Strength = "subtle" | "mild" | "strong";
@@ -42,14 +45,21 @@ export function detach(): void {
   attached.value = null;
 }
 
-/** Begin again with all that made a video. */
-export function useAgain(video: Video): void {
+/** Begin again with all that made a video. A picture that is gone is told of, and left out. */
+export async function useAgain(video: Video): Promise<void> {
+  const { recipe } = video.hibari;
+  const count = [recipe, ...recipe.cards].filter((one) => one.picture).length;
+  const given = await Promise.all(Array.from({ length: count }, (_, n) => picture(video.id, n).catch(() => null)));
+  const first = recipe.picture ? given.shift() : undefined;
+  const ofCards = await Promise.all(given.map((one) => one && shrunk(one).catch(() => null)));
+  if (first === null || ofCards.includes(null)) say(words().clip.gonePicture);
   choose(choicesOf(video));
-  if (video.hibari.recipe.cards.length > 0) {
-    again(video.hibari.recipe.cards, Number(video.seconds));
+  if (recipe.cards.length > 0) {
+    again(recipe.cards, Number(video.seconds), ofCards);
     return go("/storyboard");
   }
   detach();
+  if (first) attach(first, "picture.png");
   write(video.prompt);
   go("/");
 }

@@ -36,6 +36,9 @@ export function GalleryPage() {
   const found = shown.value;
   const newest = videos.value[0]?.id;
   const growing = videos.value.filter(isUnfinished).length;
+  const [open, setOpen] = useState(false); // on a phone, where they are folded
+  const { search: _, ...others } = filters.value;
+  const filtered = Object.values(others).filter(Boolean).length;
   useEffect(() => {
     loadFolders().catch(() => undefined);
     return () => select([]);
@@ -51,6 +54,17 @@ export function GalleryPage() {
         <span class="count" role="status">
           {found !== null && found.length > 0 ? t.gallery.count(found.length, moreShown.value) : ""}
         </span>
+        <button
+          type="button"
+          class="quiet unfold"
+          aria-expanded={open}
+          aria-controls="filters"
+          onClick={() => setOpen(!open)}
+        >
+          <Icon name="filter" />
+          {t.gallery.filters}
+          {filtered > 0 && ` (${filtered})`}
+        </button>
         <input
           type="search"
           class="search"
@@ -61,7 +75,7 @@ export function GalleryPage() {
           onInput={(event) => filter({ search: event.currentTarget.value })}
         />
       </div>
-      <Filters />
+      <Filters open={open} />
       {found === null ? (
         <p class="empty" role="status">
           {t.state.loading}
@@ -86,14 +100,14 @@ export function GalleryPage() {
   );
 }
 
-function Filters() {
+function Filters({ open }: { open: boolean }) {
   const t = words();
   const { gallery } = t;
   const chosen = filters.value;
   const kinds: Record<string, string> = { ...gallery.kinds, ...t.recipe.toolNames };
   const all = ["", gallery.all] as const;
   return (
-    <div class="filters" role="group" aria-label={gallery.filters}>
+    <div id="filters" class={open ? "filters" : "filters folded"} role="group" aria-label={gallery.filters}>
       <Folders />
       <Select
         label={gallery.status}

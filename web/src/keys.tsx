@@ -2,9 +2,10 @@
 
 import { useState } from "preact/hooks";
 import { api } from "./api";
-import { Once, ask } from "./confirm";
-import { Field, Problem, Select, reason } from "./parts";
+import { ask } from "./confirm";
+import { Select } from "./parts";
 import { ago, moment, type Key } from "./people";
+import { NameField, SecretForm } from "./secret";
 import { session } from "./state";
 import { words } from "./strings";
 
@@ -85,82 +86,56 @@ export function NewKey({ scopes, create, made }: NewKeyProps) {
   const [name, setName] = useState("");
   const [life, setLife] = useState<Life>("never");
   const [without, setWithout] = useState<readonly string[]>([]);
-  const [shown, setShown] = useState<(Key & { secret: string }) | null>(null);
-  const [problem, setProblem] = useState<string | null>(null);
   const first = scopes === null;
   const chosen = (scopes ?? []).filter((scope) => !without.includes(scope));
-  const submit = async () => {
-    setProblem(null);
-    try {
-      const expires = life === "never" ? {} : { expires_at: Math.floor(Date.now() / 1000) + Number(life) * DAY_S };
-      const key = await create(first ? { name } : { name, scopes: chosen, ...expires });
-      // From here on the server asks this browser for a key, too.
-      if (first) session.value = await api.signIn(key.secret);
-      setShown(key);
-      setName("");
-      await made();
-    } catch (error) {
-      setProblem(reason(error));
-    }
+  const make = async () => {
+    const expires = life === "never" ? {} : { expires_at: Math.floor(Date.now() / 1000) + Number(life) * DAY_S };
+    const key = await create(first ? { name } : { name, scopes: chosen, ...expires });
+    // From here on the server asks this browser for a key, too.
+    if (first) session.value = await api.signIn(key.secret);
+    setName("");
+    return key;
   };
   return (
-    <>
-      {shown !== null && (
-        <Once text={t.shown(shown.name)} label={t.secret} secret={shown.secret} done={() => setShown(null)} />
-      )}
-      <form
-        class="new"
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (name.trim() && (first || chosen.length)) void submit();
-        }}
-      >
-        {first && <p class="hint">{t.first}</p>}
-        <div class="row">
-          <Field label={t.name} wider>
-            {(id) => (
-              <input
-                id={id}
-                maxLength={100}
-                autocomplete="off"
-                value={name}
-                onInput={(event) => setName(event.currentTarget.value)}
-              />
-            )}
-          </Field>
-          {!first && (
-            <Select
-              label={t.expires}
-              value={life}
-              options={LIVES.map((one) => [one, t.lives[one]] as const)}
-              onChange={setLife}
-            />
-          )}
-        </div>
-        {scopes !== null && scopes.length > 1 && (
-          <fieldset class="checks">
-            <legend>{t.scopes}</legend>
-            {scopes.map((scope) => (
-              <label key={scope}>
-                <input
-                  type="checkbox"
-                  checked={!without.includes(scope)}
-                  onChange={(event) =>
-                    setWithout(
-                      event.currentTarget.checked ? without.filter((one) => one !== scope) : [...without, scope],
-                    )
-                  }
-                />
-                {t.scope[scope] ?? scope}
-              </label>
-            ))}
-          </fieldset>
+    <SecretForm
+      label={t.secret}
+      told={t.shown}
+      action={t.create}
+      ready={name.trim() !== "" && (first || chosen.length > 0)}
+      create={make}
+      tried={made}
+    >
+      {first && <p class="hint">{t.first}</p>}
+      <div class="row">
+        <NameField label={t.name} wider value={name} set={setName} />
+        {!first && (
+          <Select
+            label={t.expires}
+            value={life}
+            options={LIVES.map((one) => [one, t.lives[one]] as const)}
+            onChange={setLife}
+          />
         )}
-        <Problem text={problem} />
-        <button type="submit" class="quiet" disabled={!name.trim() || (!first && chosen.length === 0)}>
-          {t.create}
-        </button>
-      </form>
-    </>
+      </div>
+      {scopes !== null && scopes.length > 1 && (
+        <fieldset class="checks">
+          <legend>{t.scopes}</legend>
+          {scopes.map((scope) => (
+            <label key={scope}>
+              <input
+                type="checkbox"
+                checked={!without.includes(scope)}
+                onChange={(event) =>
+                  setWithout(
+                    event.currentTarget.checked ? without.filter((one) => one !== scope) : [...without, scope],
+                  )
+                }
+              />
+              {t.scope[scope] ?? scope}
+            </label>
+          ))}
+        </fieldset>
+      )}
+    </SecretForm>
   );
 }

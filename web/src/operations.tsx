@@ -143,7 +143,7 @@ export function ModelRoom() {
                 model.problem ?? "",
                 model.weights_bytes === null ? t.models.noWeights : t.models.weights(bytes(model.weights_bytes)),
                 model.licence,
-                model.workers > 0 ? t.models.loaded(model.workers) : t.models.idle,
+                model.workers > 0 ? t.models.atWork(model.workers) : t.models.idle,
                 t.models.counts(model.running, model.queued, model.completed, model.failed),
               ]
                 .filter(Boolean)

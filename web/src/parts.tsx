@@ -23,6 +23,7 @@ const PATHS = {
   again: "M4 12a8 8 0 1 0 2.500-5.800M4 4v4.500h4.500",
   frame: "M4 5h16v14H4zM8 5v14M16 5v14",
   settings: "M4 7h9M17 7h3M15 5v4M4 17h3M11 17h9M9 15v4",
+  filter: "M4 6h16M7 12h10M10 18h4",
   star: "M12 4l2.500 5.200 5.500.700-4 4 1 5.600-5-2.700-5 2.700 1-5.600-4-4 5.500-.700z",
   folder: "M3 6h7l2 2h9v11H3z",
   pencil: "M4 20l1-5L16 4l4 4L9 19zM14 6l4 4",
@@ -89,7 +90,15 @@ export function Select<Value extends string>({ label, value, options, wider, onC
   return (
     <Field label={label} wider={wider}>
       {(id) => (
-        <select id={id} value={value} onChange={(event) => onChange(event.currentTarget.value as Value)}>
+        <select
+          id={id}
+          value={value}
+          onChange={(event) => {
+            const chosen = event.currentTarget.value as Value;
+            event.currentTarget.value = value; // until it is granted
+            onChange(chosen);
+          }}
+        >
           {options.map(([option, text]) => (
             <option key={option} value={option}>
               {text}

@@ -1,9 +1,10 @@
 // One's own webhooks, with what was told to each and what it answered.
 
 import { useState } from "preact/hooks";
-import { Once, ask } from "./confirm";
+import { ask } from "./confirm";
 import { Field, Problem, reason, say } from "./parts";
 import { may, moment, people, useLoaded, type Delivery, type Hook } from "./people";
+import { NameField, SecretForm } from "./secret";
 import { words } from "./strings";
 
 const EVENTS = ["video.completed", "video.failed"];
@@ -132,56 +133,36 @@ function NewHook({ made }: { made: () => Promise<unknown> }) {
   const t = words().people.hooks;
   const [url, setUrl] = useState("");
   const [name, setName] = useState("");
-  const [shown, setShown] = useState<{ name: string; secret: string } | null>(null);
-  const [problem, setProblem] = useState<string | null>(null);
-  const submit = async () => {
-    setProblem(null);
-    try {
-      const hook = await people.createHook({ url, ...(name.trim() ? { name } : {}), event_types: EVENTS });
-      setShown({ name: hook.name, secret: hook.signing_secret });
-      setUrl("");
-      setName("");
-      await made();
-    } catch (error) {
-      setProblem(reason(error));
-    }
+  const create = async () => {
+    const hook = await people.createHook({ url, ...(name.trim() ? { name } : {}), event_types: EVENTS });
+    setUrl("");
+    setName("");
+    return { name: hook.name, secret: hook.signing_secret };
   };
   return (
-    <>
-      {shown !== null && (
-        <Once text={t.shown(shown.name)} label={t.secret} secret={shown.secret} done={() => setShown(null)} />
-      )}
-      <form
-        class="new"
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (url.trim()) void submit();
-        }}
-      >
-        <div class="row">
-          <Field label={t.url} wider>
-            {(id) => (
-              <input
-                id={id}
-                type="url"
-                inputMode="url"
-                placeholder="https://"
-                value={url}
-                onInput={(event) => setUrl(event.currentTarget.value)}
-              />
-            )}
-          </Field>
-          <Field label={t.name}>
-            {(id) => (
-              <input id={id} maxLength={100} value={name} onInput={(event) => setName(event.currentTarget.value)} />
-            )}
-          </Field>
-        </div>
-        <Problem text={problem} />
-        <button type="submit" class="quiet" disabled={!url.trim()}>
-          {t.create}
-        </button>
-      </form>
-    </>
+    <SecretForm
+      label={t.secret}
+      told={t.shown}
+      action={t.create}
+      ready={url.trim() !== ""}
+      create={create}
+      tried={made}
+    >
+      <div class="row">
+        <Field label={t.url} wider>
+          {(id) => (
+            <input
+              id={id}
+              type="url"
+              inputMode="url"
+              placeholder="https://"
+              value={url}
+              onInput={(event) => setUrl(event.currentTarget.value)}
+            />
+          )}
+        </Field>
+        <NameField label={t.name} value={name} set={setName} />
+      </div>
+    </SecretForm>
   );
 }

@@ -26,6 +26,7 @@ from hibari.api import (
     making,
     models,
     operations,
+    pictures,
     prompts,
     samples,
     session,
@@ -91,6 +92,7 @@ def create_app(settings: ServerSettings, parts: Parts | None = None) -> FastAPI:
         account.router,
         admin.router,
         operations.router,
+        pictures.router,
     ):
         app.include_router(router, prefix="/v1")
     app.include_router(health.router)

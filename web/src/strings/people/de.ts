@@ -75,7 +75,7 @@ export const people: People = {
     replayed: "Es wird noch einmal gesendet.",
     more: "Ältere",
   },
-  rooms: { accounts: "Konten", queue: "Warteschlange", models: "Modelle", storage: "Speicher", audit: "Protokoll" },
+  rooms: { accounts: "Konten", queue: "Aufträge", models: "Modelle", storage: "Speicher", audit: "Protokoll" },
   cancel: "Abbrechen",
   accounts: {
     add: "Konto hinzufügen",
@@ -99,7 +99,9 @@ export const people: People = {
     stored: "Speicher in MB",
     save: "Speichern",
     saved: "Gespeichert",
-    giveKey: "Schlüssel geben",
+    changeRole: (name, role) => `${name} die Rolle ${role} geben?`,
+    changeRoleText: "Alle Schlüssel des Kontos bekommen diese Rolle: Wer bisher alles durfte, was seine Rolle erlaubt, darf dann alles, was die neue erlaubt.",
+    changeIt: "Rolle ändern",
     since: (date) => `seit ${date}`,
     load: (running, queued) => `${running} in Arbeit, ${queued} wartend`,
   },
@@ -131,7 +133,7 @@ export const people: People = {
     weights: (size) => `Gewichte ${size}`,
     noWeights: "braucht keine Gewichte",
     ready: "installiert",
-    loaded: (count) => (count === 1 ? "in einem Arbeiter geladen" : `in ${count} Arbeitern geladen`),
+    atWork: (count) => (count === 1 ? "ein Arbeiter ist mit ihm beschäftigt" : `${count} Arbeiter sind mit ihm beschäftigt`),
     idle: "kein Arbeiter ist mit ihm beschäftigt",
     counts: (running, queued, completed, failed) =>
       `${running} in Arbeit, ${queued} wartend, ${completed} fertig, ${failed} gescheitert`,
