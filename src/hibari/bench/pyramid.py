@@ -54,7 +54,7 @@ def _sizes(heads: int, width: int, joint: int, single: int, cells: tuple[int, in
 
 SIZES: Mapping[str, Sizes] = MappingProxyType(
     {
-        # 178 million parameters, 640x384 px, 121 frames: 2,940 tokens in the last stage.
+        # 175 million parameters, 640x384 px, 121 frames: 2,940 tokens in the last stage.
         "pyramid_flow": _sizes(16, 64, 2, 6, (48, 80), 16),
         "pyramid_flow-tiny": _sizes(2, 16, 1, 1, (8, 8), 4),  # for tests
     }

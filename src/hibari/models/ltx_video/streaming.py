@@ -18,6 +18,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from hibari.models.layers import conv3d
+
 Stream = Iterator[Tensor]
 
 
@@ -137,10 +139,10 @@ def _conv(conv: Any, frames: Stream) -> Stream:
     for x in frames:
         held = torch.cat([x[:, :, :1]] * back + [x] if held is None else [held, x], dim=2)
         if held.shape[2] >= size:
-            yield conv.conv(held)
-            held = held[:, :, held.shape[2] - size + 1 :]
+            yield conv3d(conv.conv, held)
+            held = held[:, :, held.shape[2] - size + 1 :].clone()  # a view would keep the whole part alive
     if held is not None and ahead:
-        yield conv.conv(torch.cat([held] + [held[:, :, -1:]] * ahead, dim=2))
+        yield conv3d(conv.conv, torch.cat([held] + [held[:, :, -1:]] * ahead, dim=2))
 
 
 def _noised(frames: Stream, scale_C11: Tensor | None, generator: torch.Generator) -> Stream:
@@ -164,7 +166,7 @@ def _sum(inside: Stream, around: Stream) -> Stream:
             more = next(around)
             waiting = more if waiting is None else torch.cat([waiting, more], dim=2)
         yield x + waiting[:, :, : x.shape[2]]
-        waiting = waiting[:, :, x.shape[2] :]
+        waiting = waiting[:, :, x.shape[2] :].clone()
 
 
 def _normed(norm: Any, x_BCFHW: Tensor) -> Tensor:

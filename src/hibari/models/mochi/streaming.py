@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hibari.models.layers import conv3d
+
 
 def make_streaming(autoencoder: Any) -> None:
     """Let the decoder's causal convolutions carry their last inputs on, through the caches that its blocks hand round
@@ -41,4 +43,5 @@ def _carrying_on(conv: Any, inputs: Tensor, conv_cache: Tensor | None = None) ->
         inputs = torch.cat([before, inputs], dim=2)
         conv_cache = inputs[:, :, -conv.time_pad :].clone()
     width, height = conv.width_pad, conv.height_pad
-    return conv.conv(F.pad(inputs, (width, width, height, height, 0, 0), mode="replicate")), conv_cache
+    padded = F.pad(inputs, (width, width, height, height, 0, 0), mode="replicate")
+    return conv3d(conv.conv, padded), conv_cache

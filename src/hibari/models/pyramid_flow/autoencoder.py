@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from hibari.models.layers import conv3d
+
 TIME_FACTOR = 8
 SPACE_FACTOR = 8
 _HALVINGS = (
@@ -84,7 +86,7 @@ class CausalConv(nn.Module):
                 past = x_BCTHW.new_zeros(1).expand(*x_BCTHW.shape[:2], self.before, *x_BCTHW.shape[3:])
             x_BCTHW = torch.cat([past, x_BCTHW], 2)
             memory[self] = x_BCTHW[:, :, -self.overlap :].clone()  # a view would keep the whole chunk alive
-        return self.conv(x_BCTHW)
+        return conv3d(self.conv, x_BCTHW)
 
 
 class FrameNorm(nn.GroupNorm):
