@@ -154,6 +154,7 @@ def test_a_single_file_makes_the_clip_of_the_folder(beside: Path, tmp_path_facto
     (clip,) = generate_all(rounded, [Order(request(rounded, **wish))])
     assert 0 < (clip.latent_CFHW - latent).norm() / latent.norm() < 0.1
     assert rounded.footprint(2, 2, 2).weights < one.footprint(2, 2, 2).weights
+    assert rounded.footprint(2, 2, 2).text_encoder < one.footprint(2, 2, 2).text_encoder
     assert rounded.weights_sha256 != one.weights_sha256
     recipe = clip.stream.recipe
     assert recipe.extra["quantised"] == "int8"

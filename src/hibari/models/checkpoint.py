@@ -87,7 +87,7 @@ class Part:
     @property
     def nbytes(self) -> int:
         """Of its tensors, once they are in memory; of quantised ones without their scales."""
-        small = {f"{name}.weight" for name, _ in _block_layers(self.blank)} if self._quantised else ()
+        small = {f"{name}.weight" for name, _ in block_layers(self.blank)} if self._quantised else ()
         return sum(
             tensor.numel() * (1 if name in small else self._dtype.itemsize)
             for name, tensor in self.blank.state_dict().items()
@@ -99,7 +99,7 @@ class Part:
         """The network with its weights, ready to run."""
         if self._network is None:
             network: Any = self._build(self._source).requires_grad_(False)
-            layers = {layer for _, layer in _block_layers(network)} if self._quantised else set[nn.Module]()
+            layers = {layer for _, layer in block_layers(network)} if self._quantised else set[nn.Module]()
             for module, state in self._read(network, lambda name: not self._apart(name)):
                 module.load_state_dict(state, assign=True, strict=False)
                 if self._quantised and module in layers:
@@ -222,11 +222,16 @@ def _some(names: list[str]) -> str:
     return (", ".join(names[:SHOWN]) or "nothing") + more
 
 
-def _block_layers(network: nn.Module) -> Iterable[tuple[str, nn.Linear]]:
+def block_layers(network: nn.Module) -> Iterable[tuple[str, nn.Linear]]:
     """The linear layers of a network's repeated blocks: nearly all of its numbers, and not what leads in and out."""
     for name, module in network.named_modules():
-        if isinstance(module, nn.Linear) and _IN_A_BLOCK.search(name):
+        if isinstance(module, nn.Linear) and is_in_a_block(name):
             yield name, module
+
+
+def is_in_a_block(name: str) -> bool:
+    """Whether a module or a tensor of this name is in one of the blocks that a network repeats: they have numbers."""
+    return bool(_IN_A_BLOCK.search(name))
 
 
 def quantiser(kind: str) -> Callable[[nn.Module], None]:

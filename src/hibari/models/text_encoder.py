@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hibari.contracts import MissingPart, WeightsError
-from hibari.models.checkpoint import silence
+from hibari.models.checkpoint import block_layers, is_in_a_block, quantiser, silence
 from hibari.models.folder import tensor_files
 
 
@@ -30,6 +30,7 @@ class TextEncoder:
         device: torch.device,
         dtype: torch.dtype,
         name: str = "text_encoder",
+        quantise: str = "",
     ) -> None:
         """Nothing is loaded yet.
 
@@ -37,28 +38,35 @@ class TextEncoder:
             folder: of the checkpoint.
             network, tokenizer: classes of transformers.
             name: of the network's folder in it.
+            quantise: as `checkpoint.Part` has it: the layers of the blocks in 8 bits, before they reach the device.
 
         Raises:
+            MissingPart: what quantises is not installed.
             WeightsError: the weights are not there.
         """
         self.device, self.dtype = device, dtype
         self._network, self._vocabulary = folder / name, folder / name.replace("text_encoder", "tokenizer")
         self._classes = network, tokenizer
         self._files = tensor_files(self._network)
+        self._quantised = quantiser(quantise) if quantise else None
         self._loaded: tuple[Any, Any] | None = None
 
     @cached_property
     def nbytes(self) -> int:
-        """Of its weights, once they are in memory."""
+        """Of its weights, once they are in memory; of quantised ones without their scales."""
         count = 0
         for path in self._files:
             try:
                 with safe_open(path, framework="pt") as file:
                     for name in file.keys():  # noqa: SIM118 - not a dict
-                        count += torch.Size(file.get_slice(name).get_shape()).numel()
+                        shape = torch.Size(file.get_slice(name).get_shape())
+                        small = (
+                            self._quantised and len(shape) == 2 and is_in_a_block(name) and "bias" not in name
+                        )
+                        count += shape.numel() * (1 if small else self.dtype.itemsize)
             except (OSError, SafetensorError) as error:
                 raise WeightsError(f"the weights {path} cannot be read: {error}") from error
-        return count * self.dtype.itemsize
+        return count
 
     def tokens(self, prompts: Sequence[str], length: int | None = None) -> tuple[Tensor, Tensor]:
         """Ids [B, length] and mask [B, length], True for real tokens; by default of the vocabulary's own length. What
@@ -110,7 +118,11 @@ class TextEncoder:
             wrong = {kind: sorted(map(str, told[kind])) for kind in told if told[kind]}
             if wrong:
                 raise WeightsError(f"the weights in {self._network} do not fit their config.json: {wrong}")
-            self._loaded = vocabulary, network.to(self.device).eval().requires_grad_(False)
+            network.eval().requires_grad_(False)
+            if self._quantised:
+                for _, layer in [*block_layers(network)]:
+                    self._quantised(layer)
+            self._loaded = vocabulary, network.to(self.device)
         return self._loaded
 
 
@@ -118,10 +130,17 @@ class T5(TextEncoder):
     """The text encoder of all open models: features of each token."""
 
     def __init__(
-        self, folder: Path, *, device: torch.device, dtype: torch.dtype, name: str = "text_encoder"
+        self,
+        folder: Path,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        name: str = "text_encoder",
+        quantise: str = "",
     ) -> None:
         """As `TextEncoder`."""
-        super().__init__(folder, "T5EncoderModel", "T5TokenizerFast", device=device, dtype=dtype, name=name)
+        classes = "T5EncoderModel", "T5TokenizerFast"
+        super().__init__(folder, *classes, device=device, dtype=dtype, name=name, quantise=quantise)
 
     @torch.inference_mode()
     def __call__(

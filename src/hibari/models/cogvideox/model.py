@@ -50,7 +50,7 @@ class CogVideoX(Published):
         self._autoencoder = Part(
             checkpoint.autoencoder, "AutoencoderKLCogVideoX", device=device, dtype=self.dtype
         )
-        self._text = T5(checkpoint.text, device=device, dtype=self.dtype)
+        self._text = T5(checkpoint.text, device=device, dtype=self.dtype, quantise=spec.quantised)
         self._tokens = Tokens()
         self._levels = Levels(checkpoint.scheduler)
         self._rotary: tuple[tuple[int, ...], tuple[Tensor, Tensor]] | None = None

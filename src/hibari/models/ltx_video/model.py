@@ -59,7 +59,7 @@ class LtxVideo(Published):
         self._autoencoder = Part(
             checkpoint.autoencoder, "AutoencoderKLLTXVideo", device=device, dtype=self.dtype
         )
-        self._text = T5(checkpoint.text, device=device, dtype=self.dtype)
+        self._text = T5(checkpoint.text, device=device, dtype=self.dtype, quantise=spec.quantised)
         upsampler = layout.upsampler(checkpoint.text)
         self._upsampler = upsampler and Part(upsampler, _upsampler, device=device, dtype=self.dtype)
         self._scheduler = checkpoint.scheduler

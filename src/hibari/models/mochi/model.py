@@ -49,7 +49,7 @@ class Mochi(Published):
         self._autoencoder = Part(
             checkpoint.autoencoder, "AutoencoderKLMochi", device=device, dtype=self.dtype, fill=make_streaming
         )
-        self._text = T5(checkpoint.text, device=device, dtype=self.dtype)
+        self._text = T5(checkpoint.text, device=device, dtype=self.dtype, quantise=spec.quantised)
         scheduler = checkpoint.scheduler
         for setting, wanted in (("shift", 1.0), ("use_dynamic_shifting", False)):
             if (said := scheduler.get(setting, wanted)) != wanted:

@@ -63,7 +63,7 @@ class PyramidFlow(Published):
         self._transformer = part(folder, device=device, dtype=self.dtype, quantise=spec.quantised)
         self._autoencoder = part(beside / AUTOENCODER, device=device, dtype=self.dtype)
         self._variant = VARIANTS[kind]
-        self._reader = Reader(beside, self._variant, dtype=self.dtype, device=device)
+        self._reader = Reader(beside, self._variant, dtype=self.dtype, device=device, quantise=spec.quantised)
 
     def plan(
         self, request: GenerationRequest, given_F: tuple[bool, ...] = (), *, changes: bool = False

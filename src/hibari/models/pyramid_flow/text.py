@@ -27,10 +27,16 @@ class Reading(NamedTuple):
 class Reader:
     """All text encoders of a checkpoint folder, each loaded when a prompt is to be read."""
 
-    def __init__(self, folder: Path, variant: Variant, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, folder: Path, variant: Variant, *, dtype: torch.dtype, device: torch.device, quantise: str = ""
+    ) -> None:
         """Nothing is loaded yet.
 
+        Args:
+            quantise: of T5, which is nearly all of them: see `TextEncoder`.
+
         Raises:
+            MissingPart: what quantises is not installed.
             WeightsError: the weights of one of them are not there.
         """
         kind = "CLIPTextModelWithProjection" if variant.projected else "CLIPTextModel"
@@ -39,7 +45,7 @@ class Reader:
             TextEncoder(folder, kind, "CLIPTokenizer", device=device, dtype=dtype, name=name)
             for name in variant.clip_folders
         ]
-        self._t5 = T5(folder, device=device, dtype=dtype, name=variant.t5_folder)
+        self._t5 = T5(folder, device=device, dtype=dtype, name=variant.t5_folder, quantise=quantise)
 
     @property
     def encoders(self) -> tuple[TextEncoder, ...]:
