@@ -247,7 +247,7 @@ def test_failures_have_codes_and_concern_one_job(
 ) -> None:
     def broken(name: str) -> Model:
         if name == "mini":
-            raise WeightsError("the weights are missing")
+            raise WeightsError("/home/ada/models/a.safetensors is missing")
         return load(name)
 
     bad, good = ask(client, model="mini"), ask(client, seconds="1")
@@ -255,7 +255,12 @@ def test_failures_have_codes_and_concern_one_job(
     with working(parts, broken):
         for video in (bad, good, source):
             until(parts, video, done)
-        assert parts.jobs.get(bad).error_code == "model_unavailable"
+        job = parts.jobs.get(bad)
+        assert job.error_code == "model_unavailable"
+        assert (
+            job.error_message
+            == "the model's files are damaged, or not all there; the worker's log says which"
+        )
         assert parts.jobs.get(good).state is State.COMPLETED
 
         parts.jobs.pause(PauseScope.everything())

@@ -31,7 +31,6 @@ _KINDS: tuple[tuple[type[HibariError], str, bool], ...] = (
     (UnknownModel, "model_unavailable", False),
     (InvalidRequest, "invalid_request", False),
     (InputError, "invalid_input", False),
-    (WeightsError, "model_unavailable", False),
     (MissingPart, "model_unavailable", False),
     (OutOfMemory, "out_of_memory", False),
     (OutputError, "storage_failed", True),
@@ -41,6 +40,9 @@ _KINDS: tuple[tuple[type[HibariError], str, bool], ...] = (
 
 def failure_of(error: BaseException) -> Failure:
     """What to tell of an error. Of a bug's own words nothing is told: they may hold anything."""
+    if isinstance(error, WeightsError):  # its words name folders of the worker's machine
+        message = "the model's files are damaged, or not all there; the worker's log says which"
+        return Failure("model_unavailable", message, False)
     for kind, code, retry in _KINDS:
         if isinstance(error, kind):
             return Failure(code, str(error), retry)
