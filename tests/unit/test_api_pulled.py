@@ -137,6 +137,8 @@ def test_a_preset_is_asked_for_shown_and_used_again(client: TestClient, parts: P
         ({"preset": "ltxv-2b-0.9", "steps": 10}, "preset", "has its own 40 steps and guidance"),
         ({"preset": "ltxv-13b-0.9.8-dev"}, "preset", "skips block 39, and the network has 28"),
         ({"preset": "ltxv-2b-0.9.8-distilled"}, "preset", "put latent_upsampler into the model's folder"),
+        ({"given_noise": 2}, "given_noise", "given_noise is 2; must be 0 (none) to 1"),
+        ({"given_noise": 0.1, "model": "testcard"}, "given_noise", "testcard leaves what is given as it is"),
         ({"model": "mochi-1"}, "model", "no model 'mochi-1' here; `hibari pull mochi-1` fetches it"),
         ({"model": "lxt"}, "model", "did you mean ltx?"),
         ({"model": "half"}, "model", "no model 'half'"),
