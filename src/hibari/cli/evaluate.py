@@ -24,7 +24,9 @@ def evaluate(
     model: Annotated[
         str | None, typer.Option(help="A name that `hibari models` lists.", metavar="NAME")
     ] = None,
-    suite: Annotated[str, typer.Option(help="Which prompts: held-out.", metavar="NAME")] = "held-out",
+    suite: Annotated[
+        str, typer.Option(help="Which prompts: held-out, or relation for two subjects.", metavar="NAME")
+    ] = "held-out",
     limit: Annotated[
         int | None, typer.Option(help="Only the first N prompts; the whole suite has 240.", metavar="N")
     ] = None,

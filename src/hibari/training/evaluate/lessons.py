@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from hibari.training.world.backdrops import BACKDROPS
 from hibari.training.world.motions import CAMERAS, MOTIONS
@@ -124,3 +127,36 @@ def render_lessons(count: int, on_progress: Callable[[int, int], None] | None = 
         if on_progress:
             on_progress(index + 1, count)
     return Lessons(small, detail, track, classes)
+
+
+def worn(pictures: Tensor, generator: torch.Generator, *, colours: int = 3) -> Tensor:
+    """Pictures as a generator might have made them: softer, noisier, blocky, of slightly other light.
+
+    The evaluator is to judge content, whatever the finish. Each sample's frames are worn alike.
+
+    Args:
+        pictures: [B, frames * colours, H, W] in [-1, 1].
+        generator: of the chances.
+        colours: channels of a frame.
+    """
+
+    def chance(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    parts = []
+    for part in pictures.chunk(4):
+        height, width = part.shape[-2:]
+        size, channels = len(part), part.shape[1]
+        if chance(1) < 0.6:  # through a smaller size and back
+            small = int(height / (1 + 1.2 * chance(1)))
+            part = F.interpolate(part, size=(small, small), mode="bilinear", antialias=True)
+            part = F.interpolate(part, size=(height, width), mode="bilinear")
+        contrast = 1 + 0.15 * (2 * chance(size, 1, 1, 1) - 1)
+        light = 0.1 * (2 * chance(size, colours, 1, 1) - 1).repeat(1, channels // colours, 1, 1)
+        if chance(1) < 0.5:  # errors in blocks, as autoencoders make
+            cells = int(4 + 8 * chance(1))
+            blocks = torch.randn(size, channels, cells, cells, generator=generator)
+            light = light + 0.05 * chance(1) * F.interpolate(blocks, size=(height, width))
+        grain = torch.randn(part.shape, generator=generator) * (0.06 * chance(size, 1, 1, 1))
+        parts.append(part * contrast + light + grain)
+    return torch.cat(parts)

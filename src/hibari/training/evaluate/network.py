@@ -66,21 +66,23 @@ class FrameNet(nn.Module):
         self.look = nn.Linear(SCENE_WIDTH, len(CLASSES["look"]))
         self.hint = nn.Linear(POINT_WIDTH, len(CLASSES["motion"]))  # only trains the features at the subject
 
-    def forward(self, triple: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, 9, SMALL_PX, SMALL_PX], the frames before, now and after -> place [B, 3] as in
-        `lessons.true_track`, features at the subject [B, POINT_WIDTH], features of the scene [B,
-        SCENE_WIDTH]."""
+    def blob(self, triple: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, 9, SMALL_PX, SMALL_PX], the frames before, now and after -> where figures are, to be taken as exponents
+        [B, 1, cells, cells], features of the cells [B, POINT_WIDTH, cells, cells] and of the scene [B, SCENE_WIDTH]."""
         fine = self.fine(triple)
         coarse = self.coarse(fine)
         up = F.interpolate(self.up(coarse), scale_factor=2, mode="bilinear")
         points = F.relu(self.skip(fine) + up)
-        cells = points.shape[-1]
-        weight = self.heat(points).flatten(2).softmax(-1)  # [B, 1, cells * cells], a blob over the subject
-        middle = (torch.arange(cells) + 0.5) / cells
-        y, x = torch.meshgrid(middle, middle, indexing="ij")
-        place = weight[:, 0] @ torch.stack([x.flatten(), y.flatten()], 1)
+        return self.heat(points), points, coarse.mean((2, 3))
+
+    def forward(self, triple: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `blob` -> place [B, 3] as in `lessons.true_track`, features at the subject [B, POINT_WIDTH], features of
+        the scene [B, SCENE_WIDTH]."""
+        heat, points, scene = self.blob(triple)
+        weight = heat.flatten(2).softmax(-1)  # [B, 1, cells * cells], over the subject
+        place = weight[:, 0] @ middles(points.shape[-1])
         point = (weight * points.flatten(2)).sum(-1)
-        return torch.cat([place, self.side(point) + LOG_SIDE], 1), point, coarse.mean((2, 3))
+        return torch.cat([place, self.side(point) + LOG_SIDE], 1), point, scene
 
 
 class FigureNet(nn.Module):
@@ -138,6 +140,13 @@ class MotionNet(nn.Module):
         body = self.body((joined - joined.mean(1, keepdim=True)).mT)
         mean = body.mean(-1)
         return self.motion(torch.cat([mean, body.amax(-1)], 1)), mean
+
+
+def middles(cells: int) -> Tensor:
+    """x and y of the middles of cells x cells cells, row by row: [cells * cells, 2], in 0 to 1."""
+    middle = (torch.arange(cells) + 0.5) / cells
+    y, x = torch.meshgrid(middle, middle, indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], 1)
 
 
 def triples(frames: Tensor) -> Tensor:

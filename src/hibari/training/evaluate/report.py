@@ -13,7 +13,8 @@ from hibari.models import manifest
 from hibari.training.evaluate import metrics, weights
 from hibari.training.evaluate.lessons import CLASSES, CLIP_PX, UNKNOWN, truth
 from hibari.training.evaluate.network import Evaluator
-from hibari.training.evaluate.suite import CASES, Case, cases
+from hibari.training.evaluate.pairs import PARTS, PairJudge, Pairs, parts_right, true_pairs
+from hibari.training.evaluate.suite import CASES, GROUPS, Case, cases
 from hibari.training.world.render import FPS, FRAMES, render
 from hibari.training.world.spec import draw
 
@@ -30,8 +31,11 @@ Progress = Callable[[str, int, int], None]
 """Called with what is done now, how much of it is done, and of how much."""
 
 ATTRIBUTES = ("subject", "colour", "motion", "background", "camera", "look", "camera_moving", "look_styled")
-"""What is counted. The last two are camera and look again, only over the cases where they are not the usual
-one, since most cases are "still" and "plain" and a model that ignored the words would be right in most."""
+"""What is counted of a clip of one figure. The last two are camera and look again, only over the cases where they are
+not the usual one, since most cases are "still" and "plain" and a model that ignored the words would be right in most.
+"""
+SCENE = ("background", "look")
+"""What is counted of a clip of two figures, beside `pairs.PARTS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,7 @@ def run_suite(
     untrained: Generate | None = None,
     training_clips: int = 2000,
     evaluator: Evaluator | None = None,
+    pair_judge: PairJudge | None = None,
     on_progress: Progress | None = None,
 ) -> Report:
     """Generate every case's clip and judge it.
@@ -168,7 +173,7 @@ def run_suite(
         limit: only the first cases; None for all.
         untrained: the same network with random weights; None for noise.
         training_clips: how many of the transformer's training clips to look through for copies; 0 for none.
-        evaluator: None for the one that ships.
+        evaluator, pair_judge: None for what ships.
         on_progress: is told what goes on.
 
     Raises:
@@ -184,22 +189,31 @@ def run_suite(
     made = list(_told(generate(asked), "generating", len(asked), note))
     real = list(_told((render(case.spec) for case in asked), "rendering", len(asked), note))
     nothing = untrained or (lambda asked: (metrics.noise_clip(case.seed, shape) for case in asked))
-    answers = {
-        "model": judge.answer(_told(made, "judging", len(asked), note)),
-        "ceiling": judge.answer(_told(real, "judging real clips", len(asked), note)),
-        "untrained": judge.answer(_told(nothing(asked), "judging an untrained model", len(asked), note)),
-        "frozen": judge.answer(_told(map(metrics.frozen, made), "judging first frames", len(asked), note)),
+    two = GROUPS[suite] == "relation"
+    blank = list(nothing(asked)) if two else nothing(asked)  # of two figures, clips are looked at twice
+    clips: dict[str, Callable[[], Iterable[np.ndarray]]] = {
+        "model": lambda: _told(made, "judging", len(asked), note),
+        "ceiling": lambda: _told(real, "judging real clips", len(asked), note),
+        "untrained": lambda: _told(blank, "judging an untrained model", len(asked), note),
+        "frozen": lambda: _told(map(metrics.frozen, made), "judging first frames", len(asked), note),
     }
+    answers = {who: judge.answer(theirs()) for who, theirs in clips.items()}
     said = {name: answer.classes for name, answer in answers.items()}
+    accuracy = _accuracies(asked, said, SCENE if two else ATTRIBUTES)
+    if two:
+        pairs = pair_judge or weights.load_pairs()
+        accuracy |= _pair_accuracies(
+            asked, {who: pairs.answer(judge, theirs()) for who, theirs in clips.items()}
+        )
     return Report(
         suite=suite,
         cases=len(asked),
-        accuracy=_accuracies(asked, said),
+        accuracy=accuracy,
         flicker=_compared(metrics.flicker, made, real),
         motion_amount=_compared(metrics.motion_amount, made, real),
         flow_amount=_compared(metrics.flow_amount, made, real),
         copying=_copying(made, real, training_clips, note) if training_clips else None,
-        frechet=_frechet(judge, answers["model"].features, answers["ceiling"].features, note),
+        frechet=_frechet(judge, suite, answers["model"].features, answers["ceiling"].features, note),
         untrained="noise" if untrained is None else "random weights",
         evaluator_sha256=manifest.check(weights.SHIPPED) if evaluator is None else None,
     )
@@ -242,32 +256,43 @@ def _told(clips: Iterable[np.ndarray], what: str, total: int, note: Progress) ->
         note(what, index + 1, total)
 
 
-def _accuracies(asked: Sequence[Case], said: dict[str, dict[str, np.ndarray]]) -> dict[str, Accuracy]:
+def _accuracies(
+    asked: Sequence[Case], said: dict[str, dict[str, np.ndarray]], attributes: Sequence[str]
+) -> dict[str, Accuracy]:
     truths = [truth(case.spec) for case in asked]
     found = {}
-    for name in ATTRIBUTES:
+    for name in attributes:
         attribute = name.partition("_")[0]
         true = np.array([classes[attribute] for classes in truths])
         counted = true != UNKNOWN
         if name != attribute:
             counted &= true != CLASSES[attribute].index("still" if attribute == "camera" else "plain")
-        shares = {who: metrics.share_right(answer[attribute], true, counted) for who, answer in said.items()}
-        others = {
-            "untrained": shares["untrained"],
-            "frozen_first_frame": shares["frozen"],
-            "random_other_clip": _chance(said["model"][attribute], true, counted),
-        }
-        found[name] = Accuracy(shares["model"], shares["ceiling"], others, int(counted.sum()))
+        right = {who: answer[attribute][:, None] == true[None] for who, answer in said.items()}
+        found[name] = _accuracy(right, counted)
     return found
 
 
-def _chance(said: np.ndarray, true: np.ndarray, counted: np.ndarray) -> float | None:
-    """The mean over all ways to give each counted case the clip of another counted case."""
-    said, true = said[counted], true[counted]
-    if len(true) < 2:
-        return None
-    right = said[:, None] == true[None, :]
-    return float((right.sum() - np.trace(right)) / (len(true) * (len(true) - 1)))
+def _pair_accuracies(asked: Sequence[Case], said: dict[str, Pairs]) -> dict[str, Accuracy]:
+    true = true_pairs([case.spec for case in asked])
+    right = {who: parts_right(answer, true) for who, answer in said.items()}
+    told = (true.colours != UNKNOWN).any(1)
+    counted = {part: told if part == "their_colours" else np.ones_like(told) for part in PARTS}
+    return {part: _accuracy({who: right[who][part] for who in right}, counted[part]) for part in PARTS}
+
+
+def _accuracy(right: dict[str, np.ndarray], counted: np.ndarray) -> Accuracy:
+    """Of whether each clip is right for each case, bool [clips, cases], by whose clips they are."""
+    right = {who: matrix[np.ix_(counted, counted)] for who, matrix in right.items()}
+    n = int(counted.sum())
+    shares = {who: float(np.trace(matrix) / n) if n else None for who, matrix in right.items()}
+    model = right["model"]
+    controls = {
+        "untrained": shares["untrained"],
+        "frozen_first_frame": shares["frozen"],
+        # The mean over all ways to give each counted case the clip of another counted case.
+        "random_other_clip": float((model.sum() - np.trace(model)) / (n * (n - 1))) if n > 1 else None,
+    }
+    return Accuracy(shares["model"], shares["ceiling"], controls, n)
 
 
 def _compared(
@@ -284,11 +309,13 @@ def _copying(made: list[np.ndarray], real: list[np.ndarray], count: int, note: P
     return Copying(float(np.median(ours)), float(np.median(theirs)), near, count)
 
 
-def _frechet(judge: Evaluator, made: np.ndarray, real: np.ndarray, note: Progress) -> Frechet | None:
+def _frechet(
+    judge: Evaluator, suite: str, made: np.ndarray, real: np.ndarray, note: Progress
+) -> Frechet | None:
     count = len(made)
     if count < 2:
         return None
-    others = (render(draw(FLOOR_SEEDS + index, "held_out", group="single")) for index in range(count))
+    others = (render(draw(FLOOR_SEEDS + index, "held_out", group=GROUPS[suite])) for index in range(count))
     features = judge.answer(_told(others, "judging other real clips", count, note)).features
     return Frechet(metrics.frechet(made, features), metrics.frechet(real, features), count)
 

@@ -12,7 +12,9 @@ from hibari.training.world.spec import ClipSpec, draw
 
 SUITE_SEEDS = 3_000_000_000  # the lessons' begin at 3_500_000_000
 CASES = 240
-SUITES = ("held-out",)
+GROUPS = {"held-out": "single", "relation": "relation"}
+"""Suites, and which clips of the world they ask for."""
+SUITES = tuple(GROUPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ def cases(suite: str = "held-out", count: int = CASES) -> tuple[Case, ...]:
     """The first `count` cases of a suite.
 
     "held-out": held-out specs of one figure, of successive seeds. Colours are seldom named, so every fourth
-    case passes over the seeds whose clip shows no named colour; nothing else is chosen.
+    case passes over the seeds whose clip shows no named colour; nothing else is chosen. "relation": held-out specs of
+    two figures with a relation, of successive seeds.
 
     Raises:
         InvalidRequest: for an unknown suite, or for a count below 1.
@@ -47,8 +50,8 @@ def cases(suite: str = "held-out", count: int = CASES) -> tuple[Case, ...]:
     found: list[Case] = []
     seed = SUITE_SEEDS
     while len(found) < count:
-        spec = draw(seed, "held_out", group="single")
-        if len(found) % 4 != 1 or truth(spec)["colour"] != UNKNOWN:
+        spec = draw(seed, "held_out", group=GROUPS[suite])
+        if suite != "held-out" or len(found) % 4 != 1 or truth(spec)["colour"] != UNKNOWN:
             found.append(Case(caption(spec, seed), spec, seed))
         seed += 1
     return tuple(found)
