@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import signal
 import socket
@@ -132,10 +133,14 @@ def worker(
         stopping = threading.Event()
         _listen_for_the_end(stopping.set, with_parent)
         on_each_gpu(_worker_command(settings.data_dir, jobs, model or ()), machine, count, stopping)
-        return
-    with worker_on(settings, machine, models=model or None, max_jobs=jobs) as taker:
-        _listen_for_the_end(taker.stop, with_parent)
-        taker.run()
+    else:
+        with worker_on(settings, machine, models=model or None, max_jobs=jobs) as taker:
+            _listen_for_the_end(taker.stop, with_parent)
+            taker.run()
+    if with_parent:
+        # All is stored and closed. To take torch apart costs most of a second of processor time: on a busy machine so
+        # long that the parent loses patience, and reports a kill.
+        os._exit(0)
 
 
 def on_each_gpu(command: Sequence[str], machine: Settings, count: int, stopping: threading.Event) -> None:
