@@ -1,6 +1,6 @@
 """Defends: the OpenAPI page is true. Whatever it allows is answered as it says, and never with a 500.
 
-A few cases an operation here; `benchmarks/doors.py` runs 2,000.
+A few cases an operation here; `benchmarks/doors.py` runs 50.
 """
 
 from __future__ import annotations
