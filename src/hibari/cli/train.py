@@ -1,4 +1,4 @@
-"""`hibari train ...`: the world, both networks, and the weights file that ships."""
+"""`hibari train ...`: the world, the networks, and the weights file that ships."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hibari.contracts import InvalidRequest
 from hibari.settings import Settings
 
 app = typer.Typer(
-    help="Make hibari-mini yourself: look at its world, fit both networks, export the weights.",
+    help="Make hibari-mini yourself: look at its world, fit its networks, export the weights.",
     rich_markup_mode=None,
 )
 
@@ -46,6 +46,9 @@ FolderOption = Annotated[
 WorkersOption = Annotated[
     int, typer.Option("--workers", min=0, help="Processes that render clips ahead; 0: none.")
 ]
+ProcessesOption = Annotated[
+    int, typer.Option("--processes", min=1, help="Processes that share each batch; on a CPU, one a core.")
+]
 SheetOption = Annotated[
     float, typer.Option("--sheet-minutes", min=0.1, help="A contact sheet each so many minutes.")
 ]
@@ -76,6 +79,37 @@ def autoencoder(
     _say_end(folder, path, as_json)
 
 
+@app.command("upscaler")
+def upscaler(
+    recipe: RecipeOption = Recipe.mini,
+    budget_minutes: MinutesOption = None,
+    budget_steps: StepsOption = None,
+    folder: FolderOption = Path("runs/upscaler"),
+    autoencoder: Annotated[
+        Path, typer.Option("--autoencoder", help="The autoencoder's run folder, finished, or a weights file.")
+    ] = Path("runs/autoencoder"),
+    workers: WorkersOption = 1,
+    processes: ProcessesOption = 1,
+    sheet_minutes: SheetOption = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit the upscaler on what the autoencoder gives back of clips rendered as it goes, small and large."""
+    from hibari.engine.runtime import prepare_torch
+    from hibari.training import upscaler as room
+    from hibari.training.recipes import UPSCALER_RECIPES
+    from hibari.training.run import Budget
+
+    budget = Budget(*_budget(budget_minutes, budget_steps))
+    file = _autoencoder_file(autoencoder)
+    prepare_torch(Settings.from_environment())
+    _say_start(folder, as_json)
+    path = room.train(
+        UPSCALER_RECIPES[recipe.value](), folder, file, budget,
+        workers=workers, sheet_every_s=60 * sheet_minutes, processes=processes,
+    )  # fmt: skip
+    _say_end(folder, path, as_json)
+
+
 @app.command("transformer")
 def transformer(
     recipe: Annotated[
@@ -101,9 +135,7 @@ def transformer(
         ),
     ] = None,
     workers: WorkersOption = 1,
-    processes: Annotated[
-        int, typer.Option("--processes", min=1, help="Processes that share each batch; on a CPU, one a core.")
-    ] = 1,
+    processes: ProcessesOption = 1,
     bfloat16: Annotated[
         bool,
         typer.Option(
@@ -122,9 +154,7 @@ def transformer(
     from hibari.training.run import Budget
 
     budget = Budget(*_budget(budget_minutes, budget_steps))
-    file = autoencoder if autoencoder.is_file() else autoencoder / "autoencoder.safetensors"
-    if not file.exists():
-        raise InvalidRequest(f"{file} is missing; run `hibari train autoencoder` first", field="autoencoder")
+    file = _autoencoder_file(autoencoder)
     chosen = TRANSFORMER_RECIPES[recipe.value]()
     distils = isinstance(chosen, DistilRecipe)
     if distils and start_from is None:
@@ -150,6 +180,13 @@ def export(
     transformer: Annotated[Path, typer.Option("--transformer", help="Its run folder.")] = Path(
         "runs/transformer"
     ),
+    upscaler: Annotated[
+        Path | None,
+        typer.Option(
+            "--upscaler",
+            help="Its run folder, or a weights file; by default the one in the autoencoder's weights file.",
+        ),
+    ] = None,
     machine: Annotated[
         str, typer.Option("--machine", help="What it was trained on, for the card.")
     ] = "unknown",
@@ -164,7 +201,7 @@ def export(
     """Write the float16 weights file, its manifest entry, and the facts for its model card."""
     from hibari.training.export import export as write
 
-    facts = write(autoencoder, transformer, out, average=average, trained_by=machine)
+    facts = write(autoencoder, transformer, out, upscaler_run=upscaler, average=average, trained_by=machine)
     typer.echo(
         json.dumps(facts) if as_json else f"{out}  {facts['bytes'] / 1e6:.1f} MB  sha256 {facts['sha256']}"
     )
@@ -188,6 +225,13 @@ def world(
     typer.echo(json.dumps(facts["spec"], indent=2))
     if output:
         typer.echo(str(output))
+
+
+def _autoencoder_file(path: Path) -> Path:
+    file = path if path.is_file() else path / "autoencoder.safetensors"
+    if not file.exists():
+        raise InvalidRequest(f"{file} is missing; run `hibari train autoencoder` first", field="autoencoder")
+    return file
 
 
 def _budget(minutes: float | None, steps: int | None) -> tuple[float | None, int | None]:

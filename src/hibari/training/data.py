@@ -1,7 +1,8 @@
 """Training clips on demand: what step n sees depends on n alone, whoever renders it.
 
-The autoencoder sees crops of fresh clips. The transformer sees latents, which are made once, in shards of clips of one
-shape, by a process that works ahead; captions go through the text encoder at the same time.
+The autoencoder sees crops of fresh clips, the upscaler frames of fresh clips in two sizes. The transformer sees
+latents, which are made once, in shards of clips of one shape, by a process that works ahead; captions go through the
+text encoder at the same time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from hibari.training.world.render import FPS, FRAMES, SHAPES, render
 from hibari.training.world.spec import ClipSpec, draw
 
 AUTOENCODER_SEEDS = 1_000_000_000  # the seeds of its clips begin here; the transformer's begin at 0
+UPSCALER_SEEDS = 1_500_000_000
 
 
 def crops(step: int, *, clips: int, crop_px: int, crop_frames: int, near_subject: float) -> np.ndarray:
@@ -58,6 +60,49 @@ def _corner(
         x = middle_x[0] * width - crop_px / 2 + rng.uniform(-16, 16)
         y = middle_y[0] * height - crop_px / 2 + rng.uniform(-16, 16)
     return int(np.clip(x, 0, width - crop_px)), int(np.clip(y, 0, height - crop_px))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Parts of clips, small and large.
+
+    Attributes:
+        small: uint8 [clips, frames, height, width, 3].
+        shown: int64 [clips, shown frames]: which of the frames are in `large`.
+        large: uint8 [clips, shown frames, height * density, width * density, 3].
+    """
+
+    small: np.ndarray
+    shown: np.ndarray
+    large: np.ndarray
+
+
+def pairs(step: int, *, clips: int, frames: int, block: int, density: int, rows: slice) -> Pairs:
+    """Those of one upscaler step; all clips of a step have one shape.
+
+    Args:
+        clips: of the whole step.
+        frames: 1 + block * k, from a random moment on; shown is one of each block after the first.
+        density: by how much the large ones are larger.
+        rows: which of the clips are drawn.
+    """
+    width, height = shape_of(step)
+    parts = []
+    for index in range(clips)[rows]:
+        seed = UPSCALER_SEEDS + step * clips + index
+        rng = np.random.default_rng([12, seed])
+        blocks = np.arange(1, frames, block)
+        start, shown = int(rng.integers(FRAMES - frames + 1)), blocks + rng.integers(block, size=len(blocks))
+        draws = partial(render, draw(seed), width=width, height=height)
+        small = draws(only=range(start, start + frames))
+        parts.append((small, shown, draws(density=density, only=(start + shown).tolist())))
+    return Pairs(*(np.stack(part) for part in zip(*parts, strict=True)))
+
+
+def shape_of(index: int) -> tuple[int, int]:
+    """(width, height) in px of the clips of a shard or a step: three quarters are square, the rest half wide and half
+    tall."""
+    return SHAPES[{3: 1, 7: 2}.get(index % 8, 0)]
 
 
 def end_with_parent() -> None:
@@ -119,8 +164,8 @@ class ShardRequest:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(width, height) in px of its clips: three quarters are square, the rest half wide and half tall."""
-        return SHAPES[{3: 1, 7: 2}.get(self.index % 8, 0)]
+        """(width, height) in px of its clips."""
+        return shape_of(self.index)
 
     @cached_property
     def seeds(self) -> range:

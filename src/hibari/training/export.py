@@ -1,4 +1,4 @@
-"""From two runs to what ships: one weights file in float16, and its card."""
+"""From runs to what ships: one weights file in float16, and its card."""
 
 from __future__ import annotations
 
@@ -12,18 +12,31 @@ import torch
 
 from hibari.contracts import InputError
 from hibari.models.mini import weights
+from hibari.models.mini.autoencoder import Autoencoder
+from hibari.models.mini.transformer import Transformer
+from hibari.models.mini.upscaler import Upscaler
+from hibari.training.upscaler import quality
 from hibari.training.world.assets import ASSETS
 from hibari.training.world.spec import WORLD_VERSION
 
+QUALITY_CLIPS = 48  # held-out ones, on which an upscaler is measured
+
 
 def export(
-    autoencoder_run: Path, transformer_run: Path, out: Path, *, average: int = -1, trained_by: str
+    autoencoder_run: Path,
+    transformer_run: Path,
+    out: Path,
+    *,
+    upscaler_run: Path | None = None,
+    average: int = -1,
+    trained_by: str,
 ) -> dict[str, Any]:
-    """Write the shipped weights file from two runs, finished or not, and what the card says of its making beside it.
+    """Write the shipped weights file from its runs, finished or not, and what the card says of its making beside it.
 
     Args:
         autoencoder_run, transformer_run: folders of `hibari train`, or a weights file with its card, whose network is
             kept as it is.
+        upscaler_run: the same; None for the upscaler that comes with the autoencoder, if one does.
         out: the weights file, e.g. hibari-mini.safetensors.
         average: which of the transformer's weight averages; the last is the slowest.
         trained_by: the machine, in words.
@@ -36,6 +49,8 @@ def export(
     """
     autoencoder, autoencoder_facts = _run(autoencoder_run, "autoencoder", -1)
     transformer, transformer_facts = _run(transformer_run, "transformer", average)
+    assert isinstance(autoencoder, Autoencoder)
+    assert isinstance(transformer, Transformer)
     if autoencoder.config.latent_channels != transformer.config.latent_channels:
         raise InputError(
             f"{autoencoder_run} makes latents of {autoencoder.config.latent_channels} channels, "
@@ -49,13 +64,22 @@ def export(
         "machine": trained_by,
         "autoencoder": autoencoder_facts,
         "transformer": transformer_facts,
-        "parameters": {
-            "autoencoder": sum(p.numel() for p in autoencoder.parameters()),
-            "transformer": sum(p.numel() for p in transformer.parameters()),
-        },
     }
     about = {"date": facts["date"], "commit": facts["commit"], "world_version": str(WORLD_VERSION)}
-    facts["sha256"] = weights.ship(out, {"autoencoder": autoencoder, "transformer": transformer}, about)
+    networks: dict[str, weights.Network] = {"autoencoder": autoencoder, "transformer": transformer}
+    if upscaler_run is None and autoencoder_run.is_file() and "upscaler" in weights.read(autoencoder_run):
+        upscaler_run = autoencoder_run
+    if upscaler_run is not None:
+        upscaler, facts["upscaler"] = _run(upscaler_run, "upscaler", -1)
+        assert isinstance(upscaler, Upscaler)
+        if upscaler_run != autoencoder_run:
+            figures = quality(autoencoder.eval(), upscaler.eval(), QUALITY_CLIPS)
+            facts["upscaler"]["held_out"] = {name: round(value, 4) for name, value in figures.items()}
+        networks["upscaler"] = upscaler
+    facts["parameters"] = {
+        name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()
+    }
+    facts["sha256"] = weights.ship(out, networks, about)
     facts["bytes"] = out.stat().st_size
     out.with_suffix(".json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
     return facts
@@ -65,7 +89,10 @@ def _run(folder: Path, name: str, average: int) -> tuple[weights.Network, dict[s
     """A run's network with its averaged weights, and what the card says of the run."""
     if folder.is_file():
         card = json.loads(folder.with_suffix(".json").read_text())
-        return weights.read(folder)[name], card[name]
+        networks = weights.read(folder)
+        if name not in networks:
+            raise InputError(f"{folder} holds {', '.join(networks)}, and no {name}; name a run's folder")
+        return networks[name], card[name]
     checkpoint = folder / "checkpoint.pt"
     if not checkpoint.exists():
         raise InputError(f"{checkpoint} is missing: that run has not saved anything yet")
