@@ -120,6 +120,8 @@ def test_stopping_in_peace(server: Server) -> None:
     video = ask(server, **{**LONG, "steps": 200})
     until(lambda: get(server, video)["hibari"]["step"] > 0)
     worker = server.worker_pids()[-1]
+    gives_way = os.getpriority(os.PRIO_PROCESS, worker), os.getpriority(os.PRIO_PROCESS, server.process.pid)
+    assert gives_way[0] == max(5, gives_way[1])
     began = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - began < 15

@@ -31,6 +31,7 @@ ModelOption = Annotated[
 ]
 JOBS = 8
 BACKLOG = 2048
+NICE_BESIDE_SERVER = 5  # of a worker on the server's machine, where both want the processor
 _JOB_ID = re.compile(r"\bvideo_[0-9a-f]{32}\b")
 GRACE_S = 3  # for answers that are on their way when the server stops
 
@@ -129,6 +130,10 @@ def worker(
     from hibari.worker import worker_on
 
     log()
+    if with_parent:
+        # Beside a server: an answer takes a millisecond and somebody waits for it, a video takes seconds.
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, 0, max(own, NICE_BESIDE_SERVER))
     if (count := gpus(machine)) > 1:
         stopping = threading.Event()
         _listen_for_the_end(stopping.set, with_parent)
