@@ -81,6 +81,20 @@ def test_a_sentence_becomes_a_video(tmp_path: Path) -> None:
     assert PROMPT in hibari("show", "a.mp4", folder=tmp_path).stdout
 
 
+def test_two_processes_make_one_video(tmp_path: Path) -> None:
+    """And what `torch.distributed` says on its own stays out of the output."""
+    done = hibari(
+        *("generate", PROMPT, "-o", "a.png", "--seconds", "0", "--steps", "2", "--guidance", "2"),
+        *("--processes", "2", "--json"),
+        folder=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["recipe"]["extra"]["processes"] == 2
+    (picture,) = decode_frames(tmp_path / "a.png")
+    assert picture.std() > 20, "a test card is not one colour"
+
+
 def test_the_creative_tools(tmp_path: Path) -> None:
     made = hibari(
         "generate", "a cat", "-o", "a.mp4", "--seconds", "2", "--seed", "7", "--keep-latent", folder=tmp_path

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,7 +15,7 @@ import torch
 from hibari import catalog
 from hibari.contracts import GenerationRequest, InvalidRequest, ProcessLost
 from hibari.engine import Order, generate_all
-from hibari.engine.processes import spread
+from hibari.engine.processes import _Spread, spread
 
 CPU = torch.device("cpu")
 LOAD = partial(catalog.load, "mini")
@@ -44,6 +45,19 @@ def test_what_cannot_be_shared(processes: int, wanted: str) -> None:
         spread(LOAD, processes=processes, rows=2, threads=1, device=CPU),
     ):
         pass
+
+
+def test_a_models_tables_are_not_lost() -> None:
+    """Python 3.12 and later find no protocol behind `__getattr__`, and the engine asks whether a model has tables."""
+
+    class Tabled:
+        def tables(self, conditioning: object, sigmas: object) -> dict[str, torch.Tensor]:
+            return {"of": torch.ones(1)}
+
+    member = SimpleNamespace(joined=lambda model: model)
+    shared = _Spread(cast("Any", member), cast("Any", Tabled()), [])
+    assert "tables" in vars(shared)
+    assert cast("Any", shared).tables({}, [])["of"] == 1
 
 
 def test_heads_that_do_not_divide() -> None:

@@ -26,7 +26,7 @@ from torch.distributed import FileStore, ProcessGroup  # pyright: ignore[reportP
 
 from hibari.contracts import InvalidRequest, ProcessLost
 from hibari.models.parallel import Tokens
-from hibari.models.protocol import Conditioning, Model, SplitsTokens
+from hibari.models.protocol import Conditioning, HasTables, Model, SplitsTokens
 
 WAIT = timedelta(days=365)  # for the next pass: a paused generation is no error
 ENDING_S = 5.0
@@ -214,6 +214,8 @@ class _Spread:
         self._member, self._others = member, others
         self._model = member.joined(model)
         self._lost = False
+        if isinstance(model, HasTables):  # Python 3.12 and later look for no protocol behind `__getattr__`
+            self.tables = model.tables
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
