@@ -196,12 +196,22 @@ def export(
             "--average", help="Which of the recipe's weight averages of the transformer; -1: the slowest."
         ),
     ] = -1,
+    transformer_only: Annotated[
+        bool,
+        typer.Option(
+            "--transformer-only",
+            help="Leave out the rest, to be taken from the --autoencoder weights file beside it: for hibari-mini-fast.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write the float16 weights file, its manifest entry, and the facts for its model card."""
     from hibari.training.export import export as write
 
-    facts = write(autoencoder, transformer, out, upscaler_run=upscaler, average=average, trained_by=machine)
+    facts = write(
+        autoencoder, transformer, out,
+        upscaler_run=upscaler, average=average, transformer_only=transformer_only, trained_by=machine,
+    )  # fmt: skip
     typer.echo(
         json.dumps(facts) if as_json else f"{out}  {facts['bytes'] / 1e6:.1f} MB  sha256 {facts['sha256']}"
     )

@@ -29,6 +29,7 @@ def export(
     *,
     upscaler_run: Path | None = None,
     average: int = -1,
+    transformer_only: bool = False,
     trained_by: str,
 ) -> dict[str, Any]:
     """Write the shipped weights file from its runs, finished or not, and what the card says of its making beside it.
@@ -39,14 +40,23 @@ def export(
         upscaler_run: the same; None for the upscaler that comes with the autoencoder, if one does.
         out: the weights file, e.g. hibari-mini.safetensors.
         average: which of the transformer's weight averages; the last is the slowest.
+        transformer_only: leave out all else, which whoever loads the file takes from `autoencoder_run`; that must be a
+            weights file beside `out`.
         trained_by: the machine, in words.
 
     Returns:
         The facts for the model card; also written to `<out>.json`.
 
     Raises:
-        InputError: if a run has no checkpoint yet, or the transformer was trained on other latents.
+        InputError: if a run has no checkpoint yet, or the transformer was trained on other latents, or nothing beside
+            `out` has the autoencoder that is left out.
     """
+    if transformer_only and not (
+        autoencoder_run.is_file() and autoencoder_run.resolve().parent == out.resolve().parent
+    ):
+        raise InputError(
+            f"{autoencoder_run} is no weights file beside {out}; without an autoencoder of its own that needs one"
+        )
     autoencoder, autoencoder_facts = _run(autoencoder_run, "autoencoder", -1)
     transformer, transformer_facts = _run(transformer_run, "transformer", average)
     assert isinstance(autoencoder, Autoencoder)
@@ -67,7 +77,11 @@ def export(
     }
     about = {"date": facts["date"], "commit": facts["commit"], "world_version": str(WORLD_VERSION)}
     networks: dict[str, weights.Network] = {"autoencoder": autoencoder, "transformer": transformer}
-    if upscaler_run is None and autoencoder_run.is_file() and "upscaler" in weights.read(autoencoder_run):
+    if transformer_only:
+        del networks["autoencoder"]
+        facts["autoencoder"] = weights.borrowing(autoencoder_run, autoencoder)
+        about |= facts["autoencoder"]
+    elif upscaler_run is None and autoencoder_run.is_file() and "upscaler" in weights.read(autoencoder_run):
         upscaler_run = autoencoder_run
     if upscaler_run is not None:
         upscaler, facts["upscaler"] = _run(upscaler_run, "upscaler", -1)

@@ -1,11 +1,13 @@
 """Weights files of hibari-mini's networks: safetensors, both directions, strict.
 
 A file's metadata holds the sizes of the networks in it, so that it says itself what it fits. The shipped file is in
-float16, and its hash stands in the manifest beside it.
+float16, and its hash stands in the manifest beside it. A file may hold a transformer alone and name the file beside it
+that lends the rest, with the autoencoder's fingerprint: latents of another one would mean something else.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -55,12 +57,31 @@ def ship(path: Path, networks: Mapping[str, Network], about: Mapping[str, str]) 
     return manifest.record(path)
 
 
+def borrowing(lender: Path, autoencoder: Autoencoder) -> dict[str, str]:
+    """What the metadata of a file of a transformer alone says: who lends it its autoencoder, and which that must be."""
+    return {"borrows": lender.name, "autoencoder_sha256": fingerprint(autoencoder)}
+
+
+def fingerprint(network: Network) -> str:
+    """sha256 of a network's tensors in float16, as they ship: the same whatever else is in its file."""
+    digest = hashlib.sha256()
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(value.half().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def read(path: Path) -> dict[str, Network]:
     """The networks of a file, in float32, ready to run.
 
     Raises:
         WeightsError: if the file cannot be read, or a tensor is missing, left over or of another shape.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Network], dict[str, Any]]:
+    """The networks, and what the metadata says."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -74,22 +95,37 @@ def read(path: Path) -> dict[str, Network]:
     _fill(nn.ModuleDict(networks), state, path)
     for network in networks.values():
         network.eval().requires_grad_(False)
-    return networks
+    return networks, said
 
 
 def load(path: Path) -> tuple[Autoencoder, Transformer, Upscaler | None]:
     """The networks of a file; those written before there was an upscaler hold none.
 
     Raises:
-        WeightsError: as `read`, or if one of the first two is not in it.
+        WeightsError: as `read`, or if one of the first two is not in it, or the file that lends it is missing, damaged
+            or has another autoencoder.
     """
-    networks = read(path)
+    networks, said = _read(path)
+    if "borrows" in said:
+        networks = _lent(path.with_name(said["borrows"]), path, said["autoencoder_sha256"]) | networks
     autoencoder, transformer = networks.get("autoencoder"), networks.get("transformer")
     if not isinstance(autoencoder, Autoencoder) or not isinstance(transformer, Transformer):
         raise WeightsError(f"{path} holds {', '.join(networks)}; wanted are autoencoder and transformer")
     upscaler = networks.get("upscaler")
     assert upscaler is None or isinstance(upscaler, Upscaler)
     return autoencoder, transformer, upscaler
+
+
+def _lent(lender: Path, borrower: Path, wanted: str) -> dict[str, Network]:
+    manifest.check(lender)
+    networks = read(lender)
+    found = fingerprint(networks["autoencoder"]) if "autoencoder" in networks else "none"
+    if found != wanted:
+        raise WeightsError(
+            f"{borrower} was trained for the autoencoder {wanted[:12]}..., and {lender} beside it has {found[:12]}...; "
+            "take both files from one version"
+        )
+    return networks
 
 
 def _sizes(said: dict[str, Any]) -> dict[str, Any]:
