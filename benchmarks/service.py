@@ -7,9 +7,9 @@
     pause     two accounts with two long videos each: `hibari admin pause` of one account's key, and of everybody, from
               the command to the moment when the last of the videos was given back, after its last step.
 
-The clients run on the same machine, and their own time is in the figures.
+The clients run on the same machine, and their own time is in the figures; what they took of the processor is told.
 
-    .venv/bin/python benchmarks/service.py [load pause] [--jobs 1000] [--repeats 5] [--json]
+    .venv/bin/python benchmarks/service.py [load pause] [--jobs 1000] [--repeats 5] [--json | --markdown]
 """
 
 from __future__ import annotations
@@ -199,9 +199,9 @@ def load(folder: Path, count: int) -> dict[str, Any]:
     try:
         greedy, modest = (_key(database, name) for name in ("greedy", "modest"))
         watches = {"server": Watch(server.process.pid), "worker": Watch(server.worker_pids()[-1])}
-        began_s = time.perf_counter()
+        began_s, began_clients_s = time.perf_counter(), time.process_time()
         seen, asked_s = asyncio.run(drive(server.url, greedy, modest, each))
-        took_s = time.perf_counter() - began_s
+        took_s, clients_s = time.perf_counter() - began_s, time.process_time() - began_clients_s
         processes = {name: watch.stop() for name, watch in watches.items()}
         with database.read() as connection:
             rows = connection.execute(
@@ -226,6 +226,11 @@ def load(folder: Path, count: int) -> dict[str, Any]:
         "failures": seen.failures[:10] + [f"{row.name}: {row.state}" for row in failed][:10],
         "failed": len(seen.failures) + len(failed) + CLIENTS * each - len(rows),
         **processes,
+        "server_cpu_ms_a_request": round(
+            1000 * processes["server"]["cpu_s"] / (len(seen.create_ms) + len(seen.retrieve_ms)), 2
+        ),
+        "worker_cpu_ms_a_job": round(1000 * processes["worker"]["cpu_s"] / len(rows), 1),
+        "clients_cpu_s": round(clients_s, 2),
         "modest_waited_s": round(last - first, 1),
         "greedy_waited_longer_s": round(greedy_end - last, 1),
         "greedy_jobs_a_modest_one": round(len(beside) / len(few), 2),
@@ -318,6 +323,41 @@ def _key(database: Database, name: str) -> str:
     return room.create_key(room.create(name).id, name, requests_per_minute=NO_LIMIT).secret
 
 
+def markdown(figures: dict[str, Any]) -> str:
+    """Beside the aims."""
+    rows: list[tuple[str, str, str]] = []
+    if of := figures.get("load"):
+        server, create, retrieve = of["server"], of["create_ms"], of["retrieve_ms"]
+        memory = ", ".join(f"{server[f'memory_{when}_mb']:.0f}" for when in ("start", "middle", "end"))
+        cpu = f"{server['cpu_s']}, {of['worker']['cpu_s']}, {of['clients_cpu_s']} s"
+        each = f"{of['server_cpu_ms_a_request']}, {of['worker_cpu_ms_a_job']} ms"
+        rows += [
+            (f"jobs accepted a second, of {of['jobs']}", f"{of['accepted_a_second']}", "200"),
+            ("create, p50 / p99", f"{create['p50']:.0f} / {create['p99']:.0f} ms", ""),
+            ("retrieve, p50 / p99", f"{retrieve['p50']:.0f} / {retrieve['p99']:.0f} ms", "p99 100"),
+            ("failed", f"{of['failed']}", "0"),
+            ("server's memory at the start, in the middle, at the end", f"{memory} MB", "flat"),
+            (
+                "jobs of a greedy owner finished for each of a modest one",
+                f"{of['greedy_jobs_a_modest_one']}",
+                "1",
+            ),
+            (f"processor time of server, worker and clients in {of['took_s']} s", cpu, ""),
+            ("of the server a request, of the worker a job", each, ""),
+        ]
+    for name, found in figures.get("pause", {}).items():
+        rows.append(
+            (f"pause, {name.replace('_', ' ')}", f"{found['median']} (longest {found['longest']})", "1")
+        )
+    head = [
+        f"{figures['cores']} cores of {figures['machine']}",
+        "",
+        "| | measured | aim |",
+        "|---|---:|---:|",
+    ]
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
 def main() -> None:
     """Measure what is named, or both, and print the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
@@ -325,6 +365,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1000, help="at least 100, one a client")
     parser.add_argument("--repeats", type=int, default=5, help="of each pause")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--markdown", action="store_true", help="a table beside the aims")
     options = parser.parse_args()
     parts: dict[str, Callable[[Path], dict[str, Any]]] = {
         "load": lambda folder: load(folder, options.jobs),
@@ -336,6 +377,9 @@ def main() -> None:
             figures[name] = parts[name](Path(folder) / "data")
     if options.json:
         print(json.dumps(figures, indent=2))
+        return
+    if options.markdown:
+        print(markdown(figures))
         return
     for name, value in figures.items():
         print(f"{name}: {value}" if not isinstance(value, dict) else f"{name}:")
