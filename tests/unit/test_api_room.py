@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from hibari import catalog
 from hibari.api import Parts, uploads
-from hibari.contracts import GenerationRequest, QuotaReached
+from hibari.contracts import GenerationRequest, OutputError, QuotaReached
 from hibari.db import Database
 
 
@@ -132,6 +132,24 @@ def test_a_file_that_cannot_be_stored_does_not_count(
     (tmp_path / "files" / "uploads").write_bytes(b"a file where a folder should be")
     answer = client.post("/v1/videos", data={"prompt": "a"}, files={"input_reference": picture()})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_unavailable")
+    assert parts.stored.used_bytes("acct_local") == 0
+
+
+def test_a_character_that_cannot_be_finished_leaves_nothing(
+    parts: Parts, client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = parts.storage.put
+
+    def filled_up(key: str, content: Any) -> Any:
+        if key.endswith("about.json"):
+            raise OutputError("no space left")
+        return put(key, content)
+
+    monkeypatch.setattr(parts.storage, "put", filled_up)
+    content = clip(tmp_path / "a.mp4", GenerationRequest.resolve(catalog.spec("testcard"), "a", seed=1))
+    answer = client.post("/v1/videos/characters", data={"name": "Mo"}, files={"video": content})
+    assert answer.status_code == 503
+    assert parts.storage.keys("") == []
     assert parts.stored.used_bytes("acct_local") == 0
 
 

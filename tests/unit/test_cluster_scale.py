@@ -75,13 +75,14 @@ def test_what_workers_could_be_busy_with(database: Database) -> None:
     assert demand() == 1
 
 
-def test_serve_tells_its_worker_how_many_videos() -> None:
-    command = server._worker_command(Path("data"), 3)
+def test_a_worker_is_told_how_many_videos_and_of_which_models() -> None:
+    command = server._worker_command(Path("data"), 3, ["testcard", "mini"])
     assert command[1:3] == ["-m", "hibari"]
     context = typer.main.get_command(app).make_context("hibari", command[3:4])
     worker = context.command.get_command(context, "worker")  # pyright: ignore[reportAttributeAccessIssue]
     given = worker.make_context("worker", command[4:]).params
     assert (given["jobs"], given["with_parent"], given["data_dir"]) == (3, True, Path("data"))
+    assert given["model"] == ["testcard", "mini"]
 
 
 def test_importing_the_room_imports_neither_ray_nor_torch() -> None:

@@ -21,7 +21,7 @@ from hibari.api.keys import Given, Reader, Writer
 from hibari.api.parts import Parts
 from hibari.api.room import read_upload
 from hibari.api.wire import Character
-from hibari.contracts import InputError, NotFound
+from hibari.contracts import HibariError, InputError, NotFound
 
 router = APIRouter(prefix="/videos/characters", tags=["characters"])
 
@@ -60,9 +60,13 @@ async def create(request: Request, parts: Given, identity: Writer) -> Character:
                 parts.storage.copy_to(video.source.key, path)
             else:
                 raise Refused(400, "missing_parameter", "video is missing; send a file", param="video")
-            uploads.keep(parts, identity.account.id, f"{FOLDER}/{about['id']}/video", path)
-        # Last: a character is there once this is.
-        parts.storage.put(f"{FOLDER}/{about['id']}/about.json", json.dumps(about).encode())
+            kept = uploads.keep(parts, identity.account.id, f"{FOLDER}/{about['id']}/video", path)
+        try:  # last: a character is there once this is
+            parts.storage.put(f"{FOLDER}/{about['id']}/about.json", json.dumps(about).encode())
+        except HibariError:
+            parts.storage.remove(f"{FOLDER}/{about['id']}")
+            parts.stored.forget(kept)
+            raise
         return _character(about)
 
     try:
