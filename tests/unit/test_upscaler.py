@@ -66,7 +66,7 @@ def mini() -> Mini:
 
 def wish(model: Mini, size: tuple[int, int], **more: object) -> GenerationRequest:
     said = {"seed": 7, "steps": 1, "seconds": 0.6, "size": size, **more}
-    return GenerationRequest.resolve(model.spec, "a red balloon", **said)  # pyright: ignore[reportArgumentType]
+    return GenerationRequest.resolve(model.spec, "a red balloon", **said)
 
 
 # ---------------------------------------------------------------- the network
