@@ -241,12 +241,20 @@ def find(name: str, models: Path | None = None) -> ModelSpec:
     return _published(path, path.name if path.name not in MODELS else f"{path.name} (published)")
 
 
+def where(name: str, models: Path | None = None) -> Path | None:
+    """The folder or file that `find` means by a name or a path, absolute; None for a model of the table, and for what
+    is not there."""
+    if models and (known := pulled(models).get(name)):
+        return known.path
+    return None if name in MODELS else _at(name)
+
+
 def load(name: str, *, device: torch.device, models: Path | None = None, quantise: str = "") -> Model:
     """The model itself, with its weights, on `device`: a name or a path as in `find`. Imports torch.
 
     Args:
         models: folder of what was pulled.
-        quantise: "int8" or "fp8" for the weights of a published model's transformer.
+        quantise: "int8" or "fp8" for the weights of a published model's transformer and of T5.
 
     Raises:
         UnknownModel: as `find`.
@@ -254,8 +262,7 @@ def load(name: str, *, device: torch.device, models: Path | None = None, quantis
         WeightsError: its weights are missing or damaged.
         MissingPart: a package that it needs is not installed.
     """
-    known = pulled(models).get(name) if models else None
-    path = known.path if known else None if name in MODELS else _at(name)
+    path = where(name, models)
     if path is not None:
         found = find(name, models)
         if quantise:

@@ -10,6 +10,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from hibari import catalog
+from hibari.bench.compare import UNITS, Report
 from hibari.bench.measure import Wish, flops_of, ours, reference
 from hibari.bench.random import RANDOM, write
 from hibari.cli.app import app, main
@@ -65,6 +67,22 @@ def test_the_command(tmp_path: Path) -> None:
     assert report["latent_difference"] < 1e-4
     assert report["ratios"]["step_s"]["median"] > 0
     assert report["medians"]["ours"]["step_flops"] > 1e6
+
+
+def test_what_was_pulled_is_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("ltx_video-tiny", tmp_path / "ltx")
+    receipt = {"complete": True, "model": "", "licence": "apache-2.0", "files": []}
+    (tmp_path / "ltx" / catalog.RECEIPT).write_text(json.dumps(receipt))
+    monkeypatch.setenv("HIBARI_MODELS", str(tmp_path))
+
+    def measured(wish: Wish, against: str | None, **_: object) -> Report:
+        return Report(wish, "a machine", {"ours": [dict.fromkeys(UNITS, 1.0)]}, None)
+
+    monkeypatch.setattr("hibari.bench.compare.compare", measured)
+    assert main(["bench", "--model", "ltx", "--against", "diffusers", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["wish"]["model"] == str(tmp_path / "ltx")
 
 
 def test_pyramid_flow_has_its_gains_measured() -> None:

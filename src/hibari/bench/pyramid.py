@@ -133,8 +133,9 @@ def measure(name: str, *, repeat: int, told: Callable[[str], None] = lambda _: N
     for what, both in ways.items():
         told(f"measuring {what}")
         ours, plain = (way() for way in both)
-        times = [[timed(way, device) for way in both] for _ in range(repeat)]
-        gains.append(Gain(what, *map(list, zip(*times, strict=True)), float((ours - plain).abs().max())))
+        times = [tuple(timed(way, device) for way in both) for _ in range(repeat)]
+        ours_s, plain_s = zip(*times, strict=True)
+        gains.append(Gain(what, ours_s, plain_s, float((ours - plain).abs().max())))
     height, width = (8 * side for side in sizes.cells)
     parameters = sum(tensor.numel() for tensor in network.parameters())
     return Gains(
@@ -172,9 +173,9 @@ class _Pass:
             del self._network.attention
 
     def history(self, stage: int) -> History:
-        """What the frame before could leave."""
+        """What the pass for the frame before leaves: all that had their smallest size then."""
         clips = self._made.before(stage)
-        kept = pyramid.settled(len(clips), stage)
+        kept = pyramid.settled(len(clips) - 1, stage)
         return self._run(stage, clips, self._text[:, :WORDS], NO_HISTORY, kept)[1]
 
     def _run(

@@ -58,7 +58,7 @@ def bench(
     from hibari.bench.measure import Wish, request_of
     from hibari.bench.reference import check
 
-    if random in pyramid.SIZES:
+    if random is not None and random in pyramid.SIZES:
         if against:
             raise InvalidRequest(
                 "no package has Pyramid Flow; leave out --against: its gains are measured against the plain ways",
@@ -72,8 +72,7 @@ def bench(
     with TemporaryDirectory(prefix="hibari-") as folder, progress.choose(quiet=as_json or markdown) as shown:
         settings = Settings.from_environment()
         name = model or settings.model
-        pulled = catalog.pulled(settings.models).get(name)
-        name = str(pulled.path) if pulled else name
+        name = str(catalog.where(name, settings.models) or name)
         if random is not None:
             from hibari.bench.random import RANDOM, write
 

@@ -30,10 +30,8 @@ def conv3d(conv: nn.Conv3d, x_BCFHW: Tensor) -> Tensor:
     four times slower; a decoder that works on a few frames at a time is all others.
     """
     backend = torch.backends.mkldnn
-    plain = conv.padding_mode != "zeros" or isinstance(conv.padding, str)
-    if plain or x_BCFHW.device.type != "cpu" or x_BCFHW.dtype != torch.float32:
-        return conv(x_BCFHW)
-    if not (backend.is_available() and backend.enabled):
+    fits = x_BCFHW.device.type == "cpu" and x_BCFHW.dtype == torch.float32 and conv.padding_mode == "zeros"
+    if not fits or isinstance(conv.padding, str) or not (backend.is_available() and backend.enabled):
         return conv(x_BCFHW)
     return torch.mkldnn_convolution(
         x_BCFHW, conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups
