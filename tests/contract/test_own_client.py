@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Unpack
 
 import httpx2
 import pytest
@@ -20,6 +22,7 @@ from hibari.client import (
     BadRequest,
     Card,
     Client,
+    Conflict,
     CreateOptions,
     ModelNotFound,
     NotFound,
@@ -29,6 +32,7 @@ from hibari.client import (
     Video,
     VideoCancelled,
     VideoNotReady,
+    Wanted,
 )
 from server_process import Server
 
@@ -99,8 +103,8 @@ def test_files_of_all_variants(own: Client, one: Video, tmp_path: Path) -> None:
 
 def test_list_delete_cancel_characters_models_health(own: Client, one: Video, tmp_path: Path) -> None:
     made = [own.create(f"cat {number}", **SLOW) for number in range(3)]
-    assert [video.id for video in own.page(limit=2).videos] == [made[2].id, made[1].id]
-    assert own.page(limit=1, after=made[1].id).videos[0].id == made[0].id
+    assert [video.id for video in own.page(limit=2).items] == [made[2].id, made[1].id]
+    assert own.page(limit=1, after=made[1].id).items[0].id == made[0].id
     assert [video.id for video in own.videos()][:3] == [video.id for video in reversed(made)]
     own.cancel(made[0])  # ends at once, or, if it runs already, after its step
     with pytest.raises(VideoCancelled) as cancelled:
@@ -118,6 +122,36 @@ def test_list_delete_cancel_characters_models_health(own: Client, one: Video, tm
     assert {"testcard", "sora-2"} <= {model.id for model in own.models()}
     assert own.model("testcard").sizes
     assert own.health().ready
+
+
+def test_videos_are_kept_in_order_and_found_again(own: Client, one: Video) -> None:
+    two, three = own.create("Ein HÜND%chen", **SLOW), own.create("a boat", **SLOW)
+    remix = own.remix(one, "a fox")
+    sea = own.create_folder("Sea")
+    with pytest.raises(Conflict):
+        own.create_folder("Sea")
+    changed = own.change([two, three.id], favourite=True, folder=sea)
+    assert {(video.id, video.details.favourite, video.details.folder) for video in changed} == {
+        (video.id, True, sea.id) for video in (two, three)
+    }
+
+    def found(**wanted: Unpack[Wanted]) -> list[str]:
+        ids = [video.id for video in own.page(**wanted).items]
+        assert ids == [video.id for video in own.videos(**wanted)]
+        return ids
+
+    assert found(search="hünd%") == [two.id]
+    assert found(folder=sea, favourite=True) == [three.id, two.id]
+    assert found(folder=sea.id, status=["completed", "failed"]) == []
+    assert found(kind="remix", folder="", search="fox") == [remix.id]
+    assert own.change([two], folder="")[0].details.folder is None
+    assert own.folders() == (replace(sea, videos=1),)
+    assert own.rename_folder(sea, "Ocean").name == "Ocean"
+    own.delete_folder(sea.id)
+    assert own.folders() == ()
+    family = own.lineage(remix)
+    assert (family.videos[0].id, one.id in [video.id for video in family.videos]) == (remix.id, True)
+    assert set(own.delete_many([two, three.id, remix, "video_0"])) == {two.id, three.id, remix.id}
 
 
 def test_refusals_are_classes(own: Client, server: Server, key: str) -> None:
@@ -218,6 +252,8 @@ def test_the_asynchronous_client(
             assert (await client.download(one, tmp_path / "cut.mp4")).read_bytes() == whole
             assert wire.cuts == 2
             assert (await anext(client.videos())).id == slow.id
+            await client.change([slow], favourite=True)
+            assert [video.id async for video in client.videos(favourite=True, search="cat")] == [slow.id]
             await client.delete(slow)
             with pytest.raises(NotFound):
                 await client.retrieve(slow)

@@ -8,9 +8,9 @@
             print(progress.step, progress.steps)
         client.download(video, "cat.mp4")
 
-`calls` and `hooks` say what every call is told, sends and reads, once for both; `records` is what comes back, `errors`
-what is raised; `tries` decides what is tried again, `following` and `partial` go on after a lost connection. It needs
-nothing of the other rooms but the error tree, and no torch.
+`calls`, `gallery` and `hooks` say what every call is told, sends and reads, once for both; `records` is what comes back,
+`errors` what is raised; `tries` decides what is tried again, `following` and `partial` go on after a lost connection. It
+needs nothing of the other rooms but the error tree, and no torch.
 """
 
 from hibari.client.asynchronous import AsyncClient
@@ -37,13 +37,13 @@ from hibari.client.errors import (
     VideoFailed,
     VideoNotReady,
 )
+from hibari.client.gallery import Folder, Lineage, Wanted
 from hibari.client.hooks import (
     EventType,
     WebhookAttempt,
     WebhookDelivery,
     WebhookEndpoint,
     WebhookEvent,
-    WebhookLog,
     read_webhook,
 )
 from hibari.client.records import (
@@ -79,12 +79,14 @@ __all__ = [
     "Details",
     "EditOptions",
     "EventType",
+    "Folder",
     "Forbidden",
     "Forecast",
     "Format",
     "Health",
     "InvalidWebhook",
     "LimitReached",
+    "Lineage",
     "Link",
     "Model",
     "ModelNotFound",
@@ -108,10 +110,10 @@ __all__ = [
     "VideoError",
     "VideoFailed",
     "VideoNotReady",
+    "Wanted",
     "WebhookAttempt",
     "WebhookDelivery",
     "WebhookEndpoint",
     "WebhookEvent",
-    "WebhookLog",
     "read_webhook",
 ]

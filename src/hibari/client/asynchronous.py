@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, Literal, ParamSpec, Self
+from typing import Any, Concatenate, Literal, ParamSpec, Self, Unpack
 
 import httpx2
 
-from hibari.client import calls, hooks
+from hibari.client import calls, gallery, hooks
 from hibari.client.base import RETRIES, TIMEOUT_S, URL, Base, like
 from hibari.client.calls import Answer, Call
 from hibari.client.errors import Unavailable, failed
@@ -88,7 +88,6 @@ class AsyncClient(Base):
     trim = _awaited(calls.trim)
     again = _awaited(calls.again)
     retrieve = _awaited(calls.retrieve)
-    page = _awaited(calls.page)
     delete = _awaited(calls.delete)
     cancel = _awaited(calls.cancel)
     link = _awaited(calls.link)
@@ -96,6 +95,15 @@ class AsyncClient(Base):
     character = _awaited(calls.character)
     models = _awaited(calls.models)
     model = _awaited(calls.model)
+
+    page = _awaited(gallery.page)
+    change = _awaited(gallery.change)
+    delete_many = _awaited(gallery.delete_many)
+    lineage = _awaited(gallery.lineage)
+    folders = _awaited(gallery.folders)
+    create_folder = _awaited(gallery.create_folder)
+    rename_folder = _awaited(gallery.rename_folder)
+    delete_folder = _awaited(gallery.delete_folder)
 
     create_webhook = _awaited(hooks.create_webhook)
     webhooks = _awaited(hooks.webhooks)
@@ -109,12 +117,14 @@ class AsyncClient(Base):
     replay_webhook = _awaited(hooks.replay_webhook)
     webhook_event_types = _awaited(hooks.webhook_event_types)
 
-    async def videos(self, *, order: Literal["asc", "desc"] = "desc") -> AsyncIterator[Video]:
-        """All videos, read page by page."""
+    async def videos(
+        self, *, order: Literal["asc", "desc"] = "desc", **wanted: Unpack[gallery.Wanted]
+    ) -> AsyncIterator[Video]:
+        """All videos, or those that are wanted, read page by page."""
         after, more = None, True
         while more:
-            page = await self.page(after=after, limit=calls.MOST_OF_A_PAGE, order=order)
-            for video in page.videos:
+            page = await self.page(after=after, limit=calls.MOST_OF_A_PAGE, order=order, **wanted)
+            for video in page.items:
                 yield video
             after, more = page.last_id, page.has_more
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Concatenate, Literal, ParamSpec, Self
+from typing import Concatenate, Literal, ParamSpec, Self, Unpack
 
 import httpx2
 
-from hibari.client import calls, hooks
+from hibari.client import calls, gallery, hooks
 from hibari.client.base import RETRIES, TIMEOUT_S, URL, Base, like
 from hibari.client.calls import Answer, Call
 from hibari.client.errors import Unavailable, failed
@@ -86,7 +86,6 @@ class Client(Base):
     trim = _waiting(calls.trim)
     again = _waiting(calls.again)
     retrieve = _waiting(calls.retrieve)
-    page = _waiting(calls.page)
     delete = _waiting(calls.delete)
     cancel = _waiting(calls.cancel)
     link = _waiting(calls.link)
@@ -94,6 +93,15 @@ class Client(Base):
     character = _waiting(calls.character)
     models = _waiting(calls.models)
     model = _waiting(calls.model)
+
+    page = _waiting(gallery.page)
+    change = _waiting(gallery.change)
+    delete_many = _waiting(gallery.delete_many)
+    lineage = _waiting(gallery.lineage)
+    folders = _waiting(gallery.folders)
+    create_folder = _waiting(gallery.create_folder)
+    rename_folder = _waiting(gallery.rename_folder)
+    delete_folder = _waiting(gallery.delete_folder)
 
     create_webhook = _waiting(hooks.create_webhook)
     webhooks = _waiting(hooks.webhooks)
@@ -107,12 +115,14 @@ class Client(Base):
     replay_webhook = _waiting(hooks.replay_webhook)
     webhook_event_types = _waiting(hooks.webhook_event_types)
 
-    def videos(self, *, order: Literal["asc", "desc"] = "desc") -> Iterator[Video]:
-        """All videos, read page by page."""
+    def videos(
+        self, *, order: Literal["asc", "desc"] = "desc", **wanted: Unpack[gallery.Wanted]
+    ) -> Iterator[Video]:
+        """All videos, or those that are wanted, read page by page."""
         after, more = None, True
         while more:
-            page = self.page(after=after, limit=calls.MOST_OF_A_PAGE, order=order)
-            yield from page.videos
+            page = self.page(after=after, limit=calls.MOST_OF_A_PAGE, order=order, **wanted)
+            yield from page.items
             after, more = page.last_id, page.has_more
 
     def health(self) -> Health:

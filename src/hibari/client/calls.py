@@ -21,7 +21,6 @@ from hibari.client.records import (
     Json,
     Link,
     Model,
-    Page,
     Picture,
     Variant,
     Video,
@@ -31,6 +30,9 @@ from hibari.contracts import InputError
 MOST_OF_A_PAGE = 100
 
 Answer = TypeVar("Answer")
+Param = str | int | Sequence[str]
+"""A parameter of a URL; one of several values is given several times."""
+
 Clip = Video | str | Path | bytes
 """A clip: a video of the server or its id, a file of this machine, or the bytes of one (MP4, WebM)."""
 
@@ -99,7 +101,7 @@ class Call(Generic[Answer]):
     method: str
     path: str
     parse: Callable[[Any], Answer]
-    params: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
+    params: Mapping[str, Param] = field(default_factory=dict[str, Param])
     body: Json | None = None
     files: Mapping[str, Path | bytes] = field(default_factory=dict[str, Path | bytes])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -197,7 +199,7 @@ def blend(
 
 def remix(video: Video | str, prompt: str, **options: Unpack[StrengthOptions]) -> Call[Video]:
     """Make a video again from its own noise, with another prompt."""
-    return _make(f"{_path(video)}/remix", {**options, "prompt": prompt})
+    return _make(f"{path_of(video)}/remix", {**options, "prompt": prompt})
 
 
 def trim(
@@ -205,42 +207,37 @@ def trim(
 ) -> Call[Video]:
     """Cut a video to the frames from `first_frame` to `last_frame`, counted from 0; a new video."""
     values = {"first_frame": first_frame, "last_frame": last_frame, "idempotency_key": idempotency_key}
-    return _make(f"{_path(video)}/trim", values)
+    return _make(f"{path_of(video)}/trim", values)
 
 
 def again(video: Video | str, *, idempotency_key: str | None = None) -> Call[Video]:
     """Make a video once more from all that it was made from, as after a failure."""
-    return _make(f"{_path(video)}/again", {"idempotency_key": idempotency_key})
+    return _make(f"{path_of(video)}/again", {"idempotency_key": idempotency_key})
 
 
 def retrieve(video: Video | str) -> Call[Video]:
     """A video as it is now."""
-    return Call("GET", _path(video), Video.from_json)
-
-
-def page(*, after: str | None = None, limit: int = 20, order: Literal["asc", "desc"] = "desc") -> Call[Page]:
-    """A part of the list of videos, behind the id `after`; the newest first, or the oldest."""
-    return Call("GET", "/videos", Page.from_json, {"order": order, **page_of(after, limit)})
+    return Call("GET", path_of(video), Video.from_json)
 
 
 def delete(video: Video | str) -> Call[None]:
     """Delete a video, whatever state it is in."""
-    return Call("DELETE", _path(video), deleted)
+    return Call("DELETE", path_of(video), deleted)
 
 
 def cancel(video: Video | str) -> Call[Video]:
     """Stop a video and keep its record."""
-    return Call("POST", f"{_path(video)}/cancel", Video.from_json)
+    return Call("POST", f"{path_of(video)}/cancel", Video.from_json)
 
 
 def link(video: Video | str, *, variant: Variant = "video", seconds: int = 300) -> Call[Link]:
     """A URL of one file of a finished video that needs no key, for so many seconds: 1 to 3600."""
-    return Call("GET", f"{_path(video)}/link", Link.from_json, {"variant": variant, "seconds": seconds})
+    return Call("GET", f"{path_of(video)}/link", Link.from_json, {"variant": variant, "seconds": seconds})
 
 
 def events(video: Video | str) -> Call[None]:
     """GET /videos/{id}/events, a stream."""
-    return Call("GET", f"{_path(video)}/events", nothing)
+    return Call("GET", f"{path_of(video)}/events", nothing)
 
 
 def all_events() -> Call[None]:
@@ -250,7 +247,7 @@ def all_events() -> Call[None]:
 
 def content(video: Video | str, variant: Format) -> Call[None]:
     """GET /videos/{id}/content, a stream."""
-    return Call("GET", f"{_path(video)}/content", nothing, {"variant": variant})
+    return Call("GET", f"{path_of(video)}/content", nothing, {"variant": variant})
 
 
 def create_character(name: str, clip: Clip) -> Call[Character]:
@@ -343,7 +340,8 @@ def _ids(*videos: Video | str) -> list[dict[str, str]]:
     return [{"id": id_of(video)} for video in videos]
 
 
-def _path(video: Video | str) -> str:
+def path_of(video: Video | str) -> str:
+    """Where a video is."""
     return f"/videos/{quote(id_of(video), safe='')}"
 
 
@@ -359,7 +357,7 @@ def _field(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def page_of(after: str | None, limit: int) -> dict[str, str | int]:
+def page_of(after: str | None, limit: int) -> dict[str, Param]:
     """Parameters of a page of a list."""
     return {"limit": limit} if after is None else {"limit": limit, "after": after}
 

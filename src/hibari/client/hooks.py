@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from hibari.client.calls import MOST_OF_A_PAGE, Call, deleted, page_of
 from hibari.client.errors import InvalidWebhook
-from hibari.client.records import Json
+from hibari.client.records import Json, Page, paged
 
 EventType = Literal["video.completed", "video.failed"]
 TOLERANCE_S = 300.0  # between the sender's clock and ours
@@ -106,21 +106,6 @@ class WebhookDelivery:
                 for one in values["attempts"]
             ),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookLog:
-    """A part of an endpoint's log, the newest first. `last_id` is where the next one begins."""
-
-    deliveries: tuple[WebhookDelivery, ...]
-    last_id: str | None
-    has_more: bool
-
-    @classmethod
-    def from_json(cls, values: Json) -> WebhookLog:
-        """Raises KeyError or TypeError for what is none."""
-        found = tuple(WebhookDelivery.from_json(one) for one in values["data"])
-        return cls(found, values["last_id"], values["has_more"])
 
 
 def read_webhook(
@@ -228,9 +213,10 @@ def sample_webhook(endpoint: WebhookEndpoint | str, event_type: EventType = "vid
 
 def webhook_log(
     endpoint: WebhookEndpoint | str, *, after: str | None = None, limit: int = 20
-) -> Call[WebhookLog]:
-    """A part of what an endpoint was told, behind the event `after`."""
-    return Call("GET", f"{_path(endpoint)}/deliveries", WebhookLog.from_json, page_of(after, limit))
+) -> Call[Page[WebhookDelivery]]:
+    """A part of what an endpoint was told, the newest first, behind the event `after`."""
+    read = paged(WebhookDelivery.from_json)
+    return Call("GET", f"{_path(endpoint)}/deliveries", read, page_of(after, limit))
 
 
 def webhook_delivery(endpoint: WebhookEndpoint | str, event: WebhookEvent | str) -> Call[WebhookDelivery]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
+Item = TypeVar("Item")
 Json = Mapping[str, Any]
 Status = Literal["queued", "in_progress", "completed", "failed"]
 Variant = Literal["video", "thumbnail", "spritesheet"]
@@ -68,6 +69,9 @@ class Details:
         attempt: how often workers have begun it.
         queue_position, seconds_left: of one that is not finished, where the server knows.
         sources: ids of the videos that it was made of.
+        kind: how it was made, in a word; as what can be looked for.
+        folder: id of the one that it lies in.
+        sample: it was made for a newcomer to look at.
         variations: ids of all videos of one request; only in its answer.
     """
 
@@ -84,6 +88,10 @@ class Details:
     queue_position: int | None
     seconds_left: float | None
     sources: tuple[str, ...]
+    kind: str
+    folder: str | None
+    favourite: bool
+    sample: bool
     variations: tuple[str, ...]
 
     @classmethod
@@ -103,6 +111,10 @@ class Details:
             queue_position=values.get("queue_position"),
             seconds_left=values.get("seconds_left"),
             sources=tuple(values["sources"]),
+            kind=values["kind"],
+            folder=values["folder"],
+            favourite=values["favourite"],
+            sample=values["sample"],
             variations=tuple(values.get("variations") or ()),
         )
 
@@ -192,18 +204,17 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A part of the list of videos. `last_id` is where the next one begins."""
+class Page(Generic[Item]):
+    """A part of a list. `last_id` is where the next one begins."""
 
-    videos: tuple[Video, ...]
+    items: tuple[Item, ...]
     last_id: str | None
     has_more: bool
 
-    @classmethod
-    def from_json(cls, values: Json) -> Page:
-        """Raises KeyError, TypeError or ValueError for what is none."""
-        videos = tuple(Video.from_json(video) for video in values["data"])
-        return cls(videos, values["last_id"], values["has_more"])
+
+def paged(read: Callable[[Json], Item]) -> Callable[[Json], Page[Item]]:
+    """What reads a page of what `read` reads; raises KeyError or TypeError for what is none, and what `read` raises."""
+    return lambda values: Page(tuple(map(read, values["data"])), values["last_id"], values["has_more"])
 
 
 @dataclass(frozen=True, slots=True)
