@@ -85,7 +85,8 @@ def change(
 
 
 def delete_many(videos: Sequence[Video | str]) -> Call[tuple[str, ...]]:
-    """Delete up to 100 videos, whatever state they are in; the ids of those that were there."""
+    """Delete up to 100 videos, whatever state they are in; the ids of those that were there. NotFound where
+    none is."""
     params: dict[str, Param] = {"id": [id_of(video) for video in videos]}
     return Call("DELETE", "/videos", lambda values: tuple(one["id"] for one in values["data"]), params)
 
