@@ -11,6 +11,7 @@ export interface Recipe {
   negative_prompt: string | null;
   guidance_scale: number | null;
   sampler: string | null;
+  preset: string | null;
   strength: string | null;
   curve: string | null;
   added_s: number | null;
@@ -83,6 +84,17 @@ export interface Model {
   default_steps: number;
   default_guidance_scale: number;
   max_seconds: number;
+  presets: Preset[];
+}
+
+/** A published way to run a model. Of a `fixed` one, steps and guidance are its own. */
+export interface Preset {
+  name: string;
+  summary: string;
+  steps: number;
+  guidance_scale: number;
+  fixed: boolean;
+  missing: string | null;
 }
 
 export interface Session {

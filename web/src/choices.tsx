@@ -1,7 +1,7 @@
 // What every way to make a video can be told beside its prompt.
 
 import { signal } from "@preact/signals";
-import type { Fields, Model, Recipe, Video } from "./api";
+import type { Fields, Model, Preset, Recipe, Video } from "./api";
 import { Field, Segments, Select, aspectOf, sizeName } from "./parts";
 import { models } from "./state";
 import { words } from "./strings";
@@ -18,6 +18,7 @@ export interface Choices {
   negative: string;
   guidance: string;
   steps: string;
+  preset: string; // empty is none
 }
 
 export const blank: Choices = {
@@ -30,6 +31,7 @@ export const blank: Choices = {
   negative: "",
   guidance: "",
   steps: "",
+  preset: "",
 };
 
 /** The same for the prompt and for the storyboard, and still there after a reload. */
@@ -80,6 +82,12 @@ function sizeOf(chosen: Choices, model: Model | undefined): string {
     : (sizes[0] ?? "");
 }
 
+/** Those that can be used as the model lies on the server. */
+const presetsOf = (model: Model | undefined): Preset[] => model?.presets.filter((one) => one.missing === null) ?? [];
+
+const presetOf = (chosen: Choices, model: Model | undefined) =>
+  presetsOf(model).find((one) => one.name === chosen.preset);
+
 /** As the API takes them. `size` and `seconds` are left out where the tool decides. */
 export function fieldsOf(chosen: Choices, only: "all" | "options" = "all"): Fields {
   const model = modelOf(chosen.model);
@@ -92,6 +100,9 @@ export function fieldsOf(chosen: Choices, only: "all" | "options" = "all"): Fiel
   if (chosen.n !== "1") fields["n"] = Number(chosen.n);
   if (chosen.seed.trim()) fields["seed"] = Number(chosen.seed);
   if (chosen.negative.trim()) fields["negative_prompt"] = chosen.negative;
+  const preset = presetOf(chosen, model);
+  if (preset !== undefined) fields["preset"] = preset.name;
+  if (preset?.fixed) return fields; // what each step does is its own
   if (chosen.guidance.trim()) fields["guidance_scale"] = Number(chosen.guidance);
   if (chosen.steps.trim()) fields["steps"] = Number(chosen.steps);
   return fields;
@@ -110,6 +121,7 @@ export function choicesOf(video: Video): Choices {
     negative: recipe.negative_prompt ?? "",
     guidance: recipe.guidance_scale === null ? "" : String(recipe.guidance_scale),
     steps: video.hibari.steps === null ? "" : String(video.hibari.steps),
+    preset: recipe.preset ?? "",
   };
 }
 
@@ -131,6 +143,8 @@ export function ChoicesForm({ shaped = true, length = true }: ChoicesProps) {
   const sizes = sizesOf(model, chosen.shape);
   const size = sizeOf(chosen, model);
   if (!sizes.includes(size)) sizes.push(size);
+  const presets = presetsOf(model);
+  const preset = presetOf(chosen, model);
   return (
     <div class="choices">
       <div class="row">
@@ -139,7 +153,7 @@ export function ChoicesForm({ shaped = true, length = true }: ChoicesProps) {
             label={t.model}
             value={model?.id ?? ""}
             options={models.value.map((one) => [one.id, one.id] as const)}
-            onChange={(value) => choose({ model: value, size: "", seconds: "" })}
+            onChange={(value) => choose({ model: value, size: "", seconds: "", preset: "" })}
           />
         )}
         {shaped && (
@@ -196,24 +210,37 @@ export function ChoicesForm({ shaped = true, length = true }: ChoicesProps) {
             max={Number.MAX_SAFE_INTEGER}
             onInput={(seed) => choose({ seed })}
           />
-          <NumberField
-            label={t.steps}
-            value={chosen.steps}
-            placeholder={String(model?.default_steps ?? "")}
-            min={1}
-            max={200}
-            onInput={(steps) => choose({ steps })}
-          />
-          <NumberField
-            label={t.guidance}
-            hint={t.guidanceHint}
-            value={chosen.guidance}
-            placeholder={String(model?.default_guidance_scale ?? "")}
-            min={1}
-            max={30}
-            step={0.5}
-            onInput={(guidance) => choose({ guidance })}
-          />
+          {presets.length > 0 && (
+            <Select
+              label={t.preset}
+              hint={preset?.summary}
+              value={preset?.name ?? ""}
+              options={[["", t.noPreset] as const, ...presets.map((one) => [one.name, one.name] as const)]}
+              onChange={(name) => choose({ preset: name })}
+            />
+          )}
+          {!preset?.fixed && (
+            <>
+              <NumberField
+                label={t.steps}
+                value={chosen.steps}
+                placeholder={String(preset?.steps ?? model?.default_steps ?? "")}
+                min={1}
+                max={200}
+                onInput={(steps) => choose({ steps })}
+              />
+              <NumberField
+                label={t.guidance}
+                hint={t.guidanceHint}
+                value={chosen.guidance}
+                placeholder={String(preset?.guidance_scale ?? model?.default_guidance_scale ?? "")}
+                min={1}
+                max={30}
+                step={0.5}
+                onInput={(guidance) => choose({ guidance })}
+              />
+            </>
+          )}
         </div>
       </details>
     </div>

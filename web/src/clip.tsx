@@ -102,6 +102,7 @@ function RecipeList({ video }: { video: Video }) {
     [t.recipe.steps, hibari.steps],
     [t.recipe.guidance, recipe.guidance_scale],
     [t.recipe.sampler, recipe.sampler],
+    [t.choices.preset, recipe.preset],
     [t.recipe.seed, hibari.seed],
     [t.recipe.made, new Date(video.created_at * 1000).toLocaleString(language.value)],
   ];

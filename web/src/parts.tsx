@@ -80,18 +80,20 @@ export function Field({ label, hint, wider, children }: FieldProps) {
 
 interface SelectProps<Value extends string> {
   label: string;
+  hint?: string | undefined;
   value: Value;
   options: readonly (readonly [Value, string])[];
   wider?: boolean;
   onChange: (value: Value) => void;
 }
 
-export function Select<Value extends string>({ label, value, options, wider, onChange }: SelectProps<Value>) {
+export function Select<Value extends string>({ label, hint, value, options, wider, onChange }: SelectProps<Value>) {
   return (
-    <Field label={label} wider={wider}>
-      {(id) => (
+    <Field label={label} hint={hint} wider={wider}>
+      {(id, hintId) => (
         <select
           id={id}
+          aria-describedby={hintId}
           value={value}
           onChange={(event) => {
             const chosen = event.currentTarget.value as Value;

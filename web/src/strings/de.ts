@@ -75,6 +75,8 @@ export const de: Strings = {
     negative: "Was nicht vorkommen soll",
     guidance: "Führung",
     guidanceHint: "Wie genau es dem Text folgt",
+    preset: "Vorgabe",
+    noPreset: "keine",
     steps: "Schritte",
     strength: "Wie viel sich ändert",
     strengths: { subtle: "Wenig", mild: "Etwas", strong: "Viel" },

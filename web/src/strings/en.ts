@@ -76,6 +76,8 @@ export const en = {
     negative: "What must not be in it",
     guidance: "Guidance",
     guidanceHint: "How closely it follows the prompt",
+    preset: "Preset",
+    noPreset: "none",
     steps: "Steps",
     strength: "How much changes",
     strengths: { subtle: "A little", mild: "Some", strong: "A lot" },

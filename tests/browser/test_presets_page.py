@@ -1,0 +1,70 @@
+"""Defends: a model that was pulled is offered with those of its presets that can be used, and one that is chosen is
+asked for, in place of steps and guidance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+from playwright.sync_api import Page, expect
+
+from hibari.catalog import RECEIPT
+from server_process import Server, start
+
+WAIT_MS = 60_000
+expect.set_options(timeout=WAIT_MS)
+PULLED = {
+    "model_index.json": {"_class_name": "LTXConditionPipeline"},
+    "transformer/config.json": {"in_channels": 8, "num_layers": 28},
+    "vae/config.json": {"timestep_conditioning": True},
+    "scheduler/scheduler_config.json": {},
+    "transformer/diffusion_pytorch_model.safetensors": {},
+    "vae/diffusion_pytorch_model.safetensors": {},
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server without a worker, with a folder as `hibari pull` leaves it, without weights."""
+    data = tmp_path_factory.mktemp("presets") / "data"
+    for path, content in PULLED.items():
+        file = data / "models" / "ltx" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content))
+    receipt = {"licence": "harmless", "model": "", "complete": True, "files": dict.fromkeys(PULLED, "0")}
+    (data / "models" / "ltx" / RECEIPT).write_text(json.dumps(receipt))
+    server = start(data, "--workers", "0")
+    yield server
+    server.stop()
+
+
+def test_a_preset_is_chosen_asked_for_and_used_again(page: Page, server: Server) -> None:
+    page.goto(server.origin)
+    page.get_by_text("More", exact=True).click()
+    expect(page.get_by_label("Steps")).to_be_visible()
+    expect(page.get_by_label("Preset")).to_have_count(0)  # the test card has none
+    page.get_by_label("Model").select_option("ltx")
+    preset = page.get_by_label("Preset")
+    offered = preset.locator("option").all_inner_texts()
+    assert offered[0] == "none"
+    assert "ltxv-2b-0.9" in offered
+    assert "ltxv-13b-0.9.8-dev" not in offered, "it wants a larger network than there is"
+    page.get_by_label("Steps").fill("7")
+    preset.select_option("ltxv-2b-0.9")
+    expect(page.get_by_label("Steps")).to_have_count(0)  # they are the preset's own
+    page.get_by_label("What happens in the video?").fill("a lighthouse in a storm")
+    page.get_by_role("button", name="Make it").click()
+    expect(page.locator('[data-status="queued"]')).to_have_count(1)
+    made = httpx2.get(f"{server.url}/videos", timeout=30).json()["data"][0]
+    assert (made["model"], made["hibari"]["recipe"]["preset"]) == ("ltx", "ltxv-2b-0.9")
+    assert made["hibari"]["steps"] != 7
+
+    preset.select_option("")
+    expect(page.get_by_label("Steps")).to_have_value("7")
+    page.goto(f"{server.origin}/videos/{made['id']}")
+    expect(page.locator(".recipe")).to_contain_text("ltxv-2b-0.9")
+    page.get_by_role("button", name="Use again").click()
+    page.get_by_text("More", exact=True).click()
+    expect(page.get_by_label("Preset")).to_have_value("ltxv-2b-0.9")
