@@ -47,6 +47,7 @@ def test_a_preset_is_chosen_asked_for_and_used_again(page: Page, server: Server)
     expect(page.get_by_label("Preset")).to_have_count(0)  # the test card has none
     page.get_by_label("Model").select_option("ltx")
     preset = page.get_by_label("Preset")
+    expect(preset).to_be_visible()
     offered = preset.locator("option").all_inner_texts()
     assert offered[0] == "none"
     assert "ltxv-2b-0.9" in offered
