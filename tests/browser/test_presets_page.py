@@ -28,14 +28,14 @@ PULLED = {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server without a worker, with a folder as `hibari pull` leaves it, without weights."""
-    data = tmp_path_factory.mktemp("presets") / "data"
+    models = tmp_path_factory.mktemp("presets")
     for path, content in PULLED.items():
-        file = data / "models" / "ltx" / path
+        file = models / "ltx" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content))
     receipt = {"licence": "harmless", "model": "", "complete": True, "files": dict.fromkeys(PULLED, "0")}
-    (data / "models" / "ltx" / RECEIPT).write_text(json.dumps(receipt))
-    server = start(data, "--workers", "0")
+    (models / "ltx" / RECEIPT).write_text(json.dumps(receipt))
+    server = start(models / "data", "--workers", "0", HIBARI_MODELS=str(models))
     yield server
     server.stop()
 
