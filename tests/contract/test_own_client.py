@@ -142,7 +142,8 @@ def test_videos_are_kept_in_order_and_found_again(own: Client, one: Video) -> No
 
     assert found(search="hünd%") == [two.id]
     assert found(folder=sea, favourite=True) == [three.id, two.id]
-    assert found(folder=sea.id, status=["completed", "failed"]) == []
+    assert found(folder=sea.id, status=["queued", "in_progress", "completed"]) == [three.id, two.id]
+    assert found(folder=sea.id, status="failed") == []
     assert found(kind="remix", folder="", search="fox") == [remix.id]
     assert own.change([two], folder="")[0].details.folder is None
     assert own.folders() == (replace(sea, videos=1),)
