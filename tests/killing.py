@@ -182,11 +182,12 @@ class _Service:
 
     def carry_out(self, kill: Kill, chance: random.Random) -> None:
         """Kill when it is time, and start again what nobody else starts again."""
-        # A job that two workers died with is failed, as it may be what kills them. So who was held by one that was
-        # killed gets further before the next one is.
-        until(lambda: self._count(jobs.c.crashes > 0, jobs.c.finished_at.is_(None)) == 0, LONGEST_S)
         until(lambda: (_completed(self._database) or 0) >= kill.completed, LONGEST_S)
         time.sleep(kill.delay_s)
+        # A job that two workers died with is failed, as it may be what kills them. So who was held by one that was
+        # killed gets further before the next one is. Looked at last: where workers start slowly, what a dead one had is
+        # found and taken up again only while videos are waited for.
+        until(lambda: self._count(jobs.c.crashes > 0, jobs.c.finished_at.is_(None)) == 0, LONGEST_S)
         match kill.target:
             case "server":
                 self._kill_server()
