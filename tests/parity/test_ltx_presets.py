@@ -320,12 +320,12 @@ def test_a_given_clip_is_a_condition_at_its_first_frames(
         generator=generator.get_state(),
         noise_CFHW=clip_noise,
     )
-    said = {} if noise else {"given_noise": 0.0}
+    said: dict[str, Any] = {} if noise else {"given_noise": 0.0}
     wish = request(model, num_frames=FRAMES, size=(64, 32), steps=4, guidance_scale=3, **said)
     assert wish.given_noise == noise
     latent, _ = made(model, wish, start)
     condition = LTXVideoCondition(video=list(map(Image.fromarray, clip)))
-    call = {} if noise else {"image_cond_noise_scale": 0.0}
+    call: dict[str, Any] = {} if noise else {"image_cond_noise_scale": 0.0}
     wanted = plain_reference(pipeline, conditions=[condition], **call)
     torch.testing.assert_close(latent, wanted, atol=1e-5, rtol=0)
     assert torch.equal(latent[:, :2], given) == (not noise)
