@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, literal, select, union_all, update
+from sqlalchemy import Connection, Row, bindparam, func, literal, select, union_all, update
 
 from hibari.db import insert_if_absent
 from hibari.db.schema import jobs, paces
@@ -42,20 +42,20 @@ _groups = union_all(
 ).subquery()
 _GROUPS = select(_groups, paces.c.step_s).outerjoin(paces, paces.c.name == _groups.c.pace)
 _one = jobs.alias()
-_EARLIER = (
-    select(_one.c.number, func.count().label("jobs"))
-    .join(
-        jobs,
-        and_(
-            _queued,
-            jobs.c.owner == _one.c.owner,
-            jobs.c.priority == _one.c.priority,
-            jobs.c.number < _one.c.number,
-        ),
+_EARLIER = select(
+    _one.c.number,
+    # For each by itself, and a sum in it: so SQLite counts in the index of the queue, and fetches no job by its number.
+    select(func.count())
+    .where(
+        _queued,
+        jobs.c.owner == _one.c.owner,
+        jobs.c.priority == _one.c.priority,
+        jobs.c.number + 0 < _one.c.number,
     )
-    .where(_one.c.number.in_(bindparam("numbers", expanding=True)))
-    .group_by(_one.c.number)
-)
+    .correlate(_one)
+    .scalar_subquery()
+    .label("jobs"),
+).where(_one.c.number.in_(bindparam("numbers", expanding=True)))
 _PACES = select(paces.c.name, paces.c.step_s).where(paces.c.name.in_(bindparam("names", expanding=True)))
 _LEARN = (
     update(paces)
@@ -87,7 +87,7 @@ def estimates(
         earlier: dict[int, int] = {row.number: row.jobs for row in connection.execute(_EARLIER, numbers)}
         for row in waiting:
             own_s = _times(row.steps, row.step, queue.step_s(row.pace))
-            found[row.number] = queue.estimate(row.owner, row.priority, earlier.get(row.number, 0), own_s)
+            found[row.number] = queue.estimate(row.owner, row.priority, earlier[row.number], own_s)
     return found
 
 
