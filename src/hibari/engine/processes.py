@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.distributed import FileStore, ProcessGroup  # pyright: ignore[reportPrivateImportUsage]
 
 from hibari.contracts import InvalidRequest, ProcessLost
+from hibari.engine.runtime import silence_torchao
 from hibari.models.parallel import Tokens
 from hibari.models.protocol import Conditioning, HasTables, Model, SplitsTokens
 
@@ -268,6 +269,7 @@ class _Spread:
 def _serve(rank: int, place: _Place, load: Load) -> None:
     """What the other processes do: compute passes until the first one is done, or gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the first one decides
+    silence_torchao()
     member = _Member(rank, place)
     model = member.joined(load(device=member.device))
     while (inputs := member.share(None)) is not None:

@@ -21,10 +21,7 @@ def prepare_torch(settings: Settings) -> torch.device:
     import torch
 
     torch.set_num_threads(settings.threads)
-    # Where torchao is installed, transformers imports it, and it warns of libraries for other GPUs and of its own ways
-    # with torch: nothing that a user can do anything about.
-    for name in ("torchao", "torch.utils._pytree"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    silence_torchao()
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if settings.device == "cpu" or (settings.device == "auto" and not count):
         return torch.device("cpu")
@@ -50,3 +47,10 @@ def gpus(settings: Settings) -> int:
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def silence_torchao() -> None:
+    """Keep it off the terminal: where it is installed, transformers and diffusers import it, and there are warnings of
+    libraries for other GPUs and of its ways with torch, which a user can do nothing about."""
+    for name in ("torchao", "torch.utils._pytree", "diffusers.quantizers.torchao"):
+        logging.getLogger(name).setLevel(logging.ERROR)
