@@ -9,10 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from hibari.training.world.backdrops import BACKDROPS, Window
-from hibari.training.world.render import render
+from hibari.training.world.render import _crisp, render
 from hibari.training.world.spec import LOOKS, WEATHERS, ClipSpec, Figure
+from hibari.training.world.subjects import sprite
 
 DENSITY = 4
 MOMENT = 20  # of a clip: everything has moved by then
@@ -58,7 +60,7 @@ def table() -> np.ndarray:
 def test_the_usual_render_is_what_models_were_trained_on() -> None:
     """Mean colours and not a hash, since other processors round a few pixels otherwise. What is moved by a third of a
     pixel or painted otherwise shows; a change that is meant raises WORLD_VERSION, and writes the table anew."""
-    kept = cv2.cvtColor(cv2.imread(str(TABLE)), cv2.COLOR_BGR2RGB).astype(int)
+    kept = np.asarray(Image.open(TABLE)).astype(int)
     difference = np.abs(kept - table()).reshape(len(SCENES), -1).max(1)
     changed = [name for (name, _), worst in zip(SCENES, difference, strict=True) if worst > 1]
     assert changed == []
@@ -88,12 +90,46 @@ def test_other_shapes_and_mirrored_scenes_fit_too(size: tuple[int, int]) -> None
     assert psnr(small, averaged_down(large)) > 28
 
 
-def test_a_dense_render_has_sharper_edges_than_interpolation() -> None:
-    spec = scene(camera="still")
-    small, large = (render(spec, density=density, only=[0])[0] for density in (1, DENSITY))
-    between = cv2.resize(small, large.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    sharpness = [np.abs(np.diff(frame.astype(int), n=2, axis=1)).mean() for frame in (large, between)]
-    assert sharpness[0] > 1.2 * sharpness[1]
+def shift_px(spec: ClipSpec) -> tuple[float, float]:
+    """By how many px (rows, columns) the dense render lies beside the usual one: the vertex of a parabola through its
+    squared error as it is, and moved by two px both ways."""
+    small = render(spec, only=[MOMENT])[0].astype(float)
+    large = render(spec, density=DENSITY, only=[MOMENT])[0]
+
+    def error(way: int, axis: int) -> float:
+        return float(np.square(averaged_down(np.roll(large, way, axis)) - small).mean())
+
+    rows, cols = (
+        (error(2, axis) - error(-2, axis)) / (error(2, axis) + error(-2, axis) - 2 * error(0, axis))
+        for axis in (0, 1)
+    )
+    return rows, cols
+
+
+@pytest.mark.parametrize("backdrop", ["forest", "city", "club"])
+def test_backdrops_are_not_shifted(backdrop: str) -> None:
+    rows, cols = shift_px(scene(backdrop=backdrop, figures=()))
+    assert abs(rows) < 0.5
+    assert abs(cols) < 0.5
+
+
+@pytest.mark.parametrize("weather", ["rain", "snow", "fog"])
+def test_weather_is_the_same_in_both(weather: str) -> None:
+    added = []
+    for density in (1, DENSITY):
+        clear, wet = (
+            render(scene(weather=name), density=density, only=[MOMENT])[0] for name in ("clear", weather)
+        )
+        change = wet.astype(np.float32) - clear
+        added.append(cv2.resize(change, (128, 128), interpolation=cv2.INTER_AREA).ravel())
+    assert np.corrcoef(*added)[0, 1] > 0.9
+
+
+def test_enlarged_sprites_have_sharp_silhouettes() -> None:
+    sharp = _crisp("car", "red")[..., 3]
+    between = cv2.resize(sprite("car", "red")[..., 3], sharp.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    soft = [float(((alpha > 32) & (alpha < 224)).mean()) for alpha in (sharp, between)]
+    assert soft[0] < 0.3 * soft[1]
 
 
 def test_single_frames_are_those_of_the_whole_clip() -> None:
