@@ -271,8 +271,8 @@ def transformer_fast() -> DistilRecipe:
         **{
             **vars(transformer_mini()),
             "batch": 4,  # each clip is four lessons
-            "lr": 1e-3,
-            "adam_lr": 5e-4,
+            "lr": 3e-4,
+            "adam_lr": 1.5e-4,
             "caption_dropout": 0.02,
             "picture_steps": 0,
             "window_share": 0.2,
