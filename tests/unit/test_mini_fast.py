@@ -30,10 +30,11 @@ FAST = DistilRecipe(
     **{**vars(SMALL), "batch": 2}, steps=4, teacher_steps=2, guidance=3.0, shift=2.5, mixed_share=0.25
 )
 CPU = torch.device("cpu")
+FILE = "small-fast.safetensors"
 SPEC = replace(
     catalog.spec("mini"),
     name="small-fast",
-    weights="small-fast.safetensors",
+    weights=FILE,
     default_steps=4,
     default_guidance=1.0,
 )
@@ -56,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             main(["train", "transformer", "--recipe", "fast", *run, "--budget-steps", "2", "--workers", "0"])
             == 0
         )
-    shipped = ["train", "export", str(folder / SPEC.weights), "--autoencoder", str(teacher)]
+    shipped = ["train", "export", str(folder / FILE), "--autoencoder", str(teacher)]
     assert main([*shipped, "--transformer", str(folder / "run"), "--transformer-only"]) == 0
     yield folder
     torch.set_num_threads(threads)
@@ -72,7 +73,7 @@ def copy(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_file_holds_the_transformer_alone_and_its_card_says_from_whom(folder: Path) -> None:
-    fast = folder / SPEC.weights
+    fast = folder / FILE
     networks = weights.read(fast)
     assert list(networks) == ["transformer"]
     trained = torch.load(folder / "run" / "checkpoint.pt", weights_only=True)["average"][-1]
@@ -88,7 +89,7 @@ def test_the_file_holds_the_transformer_alone_and_its_card_says_from_whom(folder
 def test_it_makes_clips_with_the_other_files_autoencoder_in_four_steps(copy: Path) -> None:
     model = load(SPEC, device=CPU)
     assert isinstance(model, Mini)
-    assert model.weights_sha256 == manifest.check(copy / SPEC.weights)
+    assert model.weights_sha256 == manifest.check(copy / FILE)
     lent = weights.read(copy / "small.safetensors")["autoencoder"].state_dict()
     for name, tensor in model._autoencoder.state_dict().items():
         assert torch.equal(tensor, lent[name])
