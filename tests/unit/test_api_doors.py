@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +15,19 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
-from api_server import client_for, finish_next, parts_for, settings_for
+from api_server import client_for, finish_next, parts_for, picture, settings_for
 from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
 from hibari.accounts import ROLE_SCOPES, Role
 from hibari.api import Parts, create_app
+from hibari.db.schema import keys
 from hibari.studio.page import PAGES
 
 Needs = Literal["nobody", "anybody", "videos:read", "videos:write", "admin", "admin or review"]
 READ, WRITE = "videos:read", "videos:write"
+PICTURE = f"data:image/png;base64,{b64encode(picture()).decode()}"
 VIDEO, VIDEOS = {"video": {"id": "{video_id}"}}, {"videos": [{"id": "{video_id}"}, {"id": "{video_id}"}]}
 
 
@@ -73,6 +77,7 @@ DOORS = [
     Door("GET", "/v1/videos/{video_id}/lineage", READ),
     Door("GET", "/v1/videos/{video_id}/content", READ),
     Door("HEAD", "/v1/videos/{video_id}/content", READ),
+    Door("GET", "/v1/videos/{video_id}/pictures/{number}", READ),
     Door("GET", "/v1/videos/{video_id}/events", READ),
     Door("GET", "/v1/videos/{video_id}/link", READ),
     # Whoever has a link needs no key: it is signed.
@@ -153,7 +158,7 @@ class World:
             return answer.json()["id"]
 
         endpoint = post("webhook_endpoints", url="http://127.0.0.1:9/hook", event_types=["video.completed"])
-        video = post("videos", prompt="a cat")
+        video = post("videos", prompt="a cat", input_reference={"image_url": PICTURE})
         while finish_next(self.parts).id != video:
             pass
         (sent,) = self.parts.webhooks.deliveries(self.owner, endpoint, after=None, limit=1)[0]
@@ -162,6 +167,7 @@ class World:
         return {
             "video_id": video,
             "variant": "video",
+            "number": "0",
             "signature": urlsplit(link).query,
             "character_id": character,
             "endpoint_id": endpoint,
@@ -231,8 +237,9 @@ def test_every_door_for_every_asker(world: World, door: Door) -> None:
     # Keys that open nothing, of the account whose things they are.
     revoked = parts.accounts.create_key(world.owner, "revoked")
     parts.accounts.revoke(revoked.key.id)
-    expired = parts.accounts.create_key(world.owner, "expired", expires_at=time.time() + 0.001)
-    time.sleep(0.002)
+    expired = parts.accounts.create_key(world.owner, "expired", expires_at=time.time() + 60)
+    with parts.database.write() as connection:
+        connection.execute(update(keys).where(keys.c.id == expired.key.id).values(expires_at=time.time() - 1))
     strangers = {
         "no key": (None, "missing_api_key"),
         "a revoked key": (f"Bearer {revoked.secret}", "invalid_api_key"),

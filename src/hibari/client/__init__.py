@@ -8,9 +8,9 @@
             print(progress.step, progress.steps)
         client.download(video, "cat.mp4")
 
-`calls`, `gallery` and `hooks` say what every call is told, sends and reads, once for both; `records` is what comes back,
-`errors` what is raised; `tries` decides what is tried again, `following` and `partial` go on after a lost connection. It
-needs nothing of the other rooms but the error tree, and no torch.
+`calls`, `gallery` and `hooks` say what every call is told, sends and reads, once for both; `records` is what comes
+back, `errors` what is raised; `tries` decides what is tried again, `following` and `partial` go on after a lost
+connection. It needs nothing of the other rooms but the error tree, and no torch.
 """
 
 from hibari.client.asynchronous import AsyncClient
