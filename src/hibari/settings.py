@@ -8,7 +8,7 @@
 | `HIBARI_CACHE` | folder for what can be computed again, such as read prompts | `hibari` in the user's cache folder |
 | `HIBARI_MEMORY_MB` | memory that models and generations may take together | most of what is free |
 | `HIBARI_HISTORY_MB` | memory for what Pyramid Flow keeps of frames for those that follow; 0 is none | `1024` |
-| `HIBARI_MODELS` | folder of the models that were pulled | `models` in the data folder |
+| `HIBARI_MODELS` | folder of the models that were pulled, the same for all servers | `models` in `HIBARI_DATA_DIR` |
 | `HIBARI_HUB` | the hub that they are pulled from | `https://huggingface.co` |
 | `HIBARI_HUB_TOKEN` | a token of that hub, for models that not everybody is shown | none |
 | `HIBARI_HOST` | address that the server listens on | `127.0.0.1` |
