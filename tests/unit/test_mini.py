@@ -44,6 +44,7 @@ AUTOENCODER = AutoencoderConfig(latent_channels=CHANNELS, widths=(8, 12, 16), bl
 TRANSFORMER = TransformerConfig(
     latent_channels=CHANNELS, text_width=TEXT_WIDTH, width=32, heads=2, blocks=2, mlp_ratio=2,
     cell_width=16, cell_blocks=(1, 2), field_width=8, field_blocks=1,
+    middle_width=12, middle_blocks=2,
 )  # fmt: skip
 
 

@@ -52,6 +52,7 @@ def small_mini(upscaler: Upscaler | None) -> Mini:
             TransformerConfig(
                 latent_channels=CHANNELS, text_width=384, width=32, heads=2, blocks=1, mlp_ratio=2,
                 cell_width=16, cell_blocks=(1, 1), field_width=4, field_blocks=1,
+                middle_width=4, middle_blocks=1,
             )
         )
     )  # fmt: skip

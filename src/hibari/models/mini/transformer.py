@@ -2,8 +2,9 @@
 
 Shaped like a U: convolutions over the cells of the latent, a transformer over tokens of 2x2 cells, and convolutions
 over cells again, which also see what the first ones saw (Hoogeboom et al., "Simple diffusion", 2023). So no token has
-to carry detail, and no border between tokens shows. At last a few convolutions over fields of 4x4 px refine the answer:
-what a latent says of a thing depends on where in its cell of 16x16 px the thing lies; fields hardly do.
+to carry detail, and no border between tokens shows. At last a small U of convolutions over fields of 4x4 px, and over
+2x2 of those, refines the answer: what a latent says of a thing depends on where in its cell of 16x16 px the thing lies;
+fields hardly do.
 
 Each of the transformer's blocks attends over all tokens of the clip, then to the words of the prompt, then thinks token
 by token; noise level (per latent frame) and the prompt's mean modulate it. Positions are rotary in (frame, row,
@@ -49,6 +50,8 @@ class TransformerConfig:
         cell_blocks: how many residual blocks of them stand before and after the transformer.
         field_width: Q, channels of the convolutions over fields.
         field_blocks: how many residual blocks of them refine the answer.
+        middle_width: channels of the convolutions over 2x2 fields between them.
+        middle_blocks: how many residual blocks of those.
     """
 
     latent_channels: int
@@ -61,6 +64,8 @@ class TransformerConfig:
     cell_blocks: tuple[int, int]
     field_width: int
     field_blocks: int
+    middle_width: int
+    middle_blocks: int
 
 
 def norm(x: Tensor) -> Tensor:
@@ -236,7 +241,8 @@ class Refiner(nn.Module):
 
     `up` takes latent cells apart into FIELDS x FIELDS fields, and `down` puts them together. Both begin as what the
     autoencoder's components mean for each field (`training.transformer.fit_fields`), so that the same thing looks the
-    same wherever in a cell it lies. The last convolution begins with zeros: the answer as it came.
+    same wherever in a cell it lies. Most of the work is done in the middle, over 2x2 fields: wide enough to hold what
+    things look like, and it sees a figure whole. The last convolution begins with zeros: the answer as it came.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -247,19 +253,40 @@ class Refiner(nn.Module):
         self.blocks = nn.ModuleList(
             CellBlock(width, config.width, sees_neighbours=False) for _ in range(config.field_blocks)
         )
+        self.middle_in = nn.Linear(4 * width, config.middle_width)
+        self.middle = nn.ModuleList(
+            CellBlock(config.middle_width, config.width, sees_neighbours=False)
+            for _ in range(config.middle_blocks)
+        )
+        self.middle_out = nn.Linear(config.middle_width, 4 * width, bias=False)
         self.conv_out = Convolution(width, width)
         self.down = nn.Linear(fields * width, config.latent_channels, bias=False)
+        nn.init.zeros_(self.middle_out.weight)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, x0: Tensor, noisy: Tensor, cells: Tensor, level_BFD: Tensor) -> Tensor:
         """x0, corrected: [B, F, H, W, C] of that, the noisy latent, and what is known of each cell [B, F, H, W, R]."""
         h = self.up(torch.cat([x0, noisy, cells], -1))
-        h = self.conv_in(rearrange(h, "b f h w (p q c) -> b f (h p) (w q) c", p=FIELDS, q=FIELDS))
+        h = self.conv_in(spread(h, FIELDS))
         for block in self.blocks:
             h = block(h, level_BFD)
+        middle = self.middle_in(gathered(h, 2))
+        for block in self.middle:
+            middle = block(middle, level_BFD)
+        h = h + spread(self.middle_out(F.silu(norm(middle))), 2)
         h = self.conv_out(F.silu(norm(h)))
-        return x0 + self.down(rearrange(h, "b f (h p) (w q) c -> b f h w (p q c)", p=FIELDS, q=FIELDS))
+        return x0 + self.down(gathered(h, FIELDS))
+
+
+def spread(x: Tensor, side: int) -> Tensor:
+    """[B, F, H, W, side^2 C] to [B, F, side H, side W, C]."""
+    return rearrange(x, "b f h w (p q c) -> b f (h p) (w q) c", p=side, q=side)
+
+
+def gathered(x: Tensor, side: int) -> Tensor:
+    """The way back of `spread`."""
+    return rearrange(x, "b f (h p) (w q) c -> b f h w (p q c)", p=side, q=side)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -349,7 +376,7 @@ class Transformer(nn.Module):
         for block in self.cells_in:
             cells = block(cells, level_BFD)
 
-        x = self.patch_in(rearrange(norm(cells), "b f (h p) (w q) r -> b f (h w) (p q r)", p=PATCH, q=PATCH))
+        x = self.patch_in(gathered(norm(cells), PATCH).flatten(2, 3))
         x = x + self.place(places(rows, cols).to(x)) + time_BFD[:, :, None]
         modulation = self.modulation(level_BFD).unflatten(-1, (6, -1))
         cos, sin = rotary_table(frames, rows, cols, self.config.width // self.config.heads)
@@ -358,7 +385,7 @@ class Transformer(nn.Module):
 
         shift, scale = self.final_modulation(level_BFD)[:, :, None].chunk(2, -1)
         x = self.patch_out(modulate(x, shift, scale))
-        cells = cells + rearrange(x, "b f (h w) (p q r) -> b f (h p) (w q) r", h=rows, p=PATCH, q=PATCH)
+        cells = cells + spread(x.unflatten(2, (rows, cols)), PATCH)
         for block in self.cells_out:
             cells = block(cells, level_BFD)
         cells = F.silu(norm(cells))

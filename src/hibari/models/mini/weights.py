@@ -26,7 +26,7 @@ from hibari.models.mini.transformer import Transformer, TransformerConfig
 from hibari.models.mini.upscaler import Upscaler, UpscalerConfig
 
 FOLDER = Path(__file__).parent / "weights"
-FORMAT = "hibari-mini/6"  # 1 answered with velocity, 2 with x0; 3 and 4 refine by cells, 6 by fields; 5 knows the time
+FORMAT = "hibari-mini/7"  # 1 answered with velocity, 2 with x0; 3, 4 refine by cells, 6, 7 by fields; 5 knows the time
 ABOUT = "hibari"  # the one key of a file's metadata: safetensors writes several in any order
 
 
