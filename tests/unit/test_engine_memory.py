@@ -290,7 +290,7 @@ NAMES = ("mini", "testcard", "third")
 def specs(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModelSpec]:
     """Three models that the catalog knows."""
     table = {name: replace(SPEC, name=name) for name in NAMES}
-    monkeypatch.setattr(catalog, "spec", lambda name: table[name])
+    monkeypatch.setattr(catalog, "spec", lambda name, _models=None: table[name])
     return table
 
 
