@@ -204,9 +204,9 @@ def spec(name: str, models: Path | None = None, *, also: Sequence[str] = ()) -> 
         UnknownModel: lists the known names, and suggests the nearest or to pull it.
         WeightsError: what was pulled does not say what it is.
     """
-    if models and (found := pulled(models).get(name)):
+    if found := _pulled(name, models):
         return replace(_published(found.path, name), licence=found.licence)
-    return _entry(name, (*names(models), *also)).spec
+    return _entry(name, models, also).spec
 
 
 def pulled(models: Path) -> dict[str, Pulled]:
@@ -236,7 +236,7 @@ def find(name: str, models: Path | None = None) -> ModelSpec:
         UnknownModel: as `spec`, or the checkpoint is of no known family.
         WeightsError: what it says of itself is missing or contradicts the family.
     """
-    if name in names(models) or (path := _at(name)) is None:
+    if name in MODELS or _pulled(name, models) or (path := _at(name)) is None:
         return spec(name, models)
     return _published(path, path.name if path.name not in MODELS else f"{path.name} (published)")
 
@@ -244,7 +244,7 @@ def find(name: str, models: Path | None = None) -> ModelSpec:
 def where(name: str, models: Path | None = None) -> Path | None:
     """The folder or file that `find` means by a name or a path, absolute; None for a model of the table, and for what
     is not there."""
-    if models and (known := pulled(models).get(name)):
+    if known := _pulled(name, models):
         return known.path
     return None if name in MODELS else _at(name)
 
@@ -268,7 +268,7 @@ def load(name: str, *, device: torch.device, models: Path | None = None, quantis
         if quantise:
             found = replace(found, quantised=quantise, software=(*found.software, "torchao"))
         return import_module(f"{_family(path).package}.load").load(found, path, device=device)
-    entry = _entry(name, names(models))
+    entry = _entry(name, models)
     if quantise:
         raise InvalidRequest(f"the weights of {name} are small, and are not quantised", field="quantise")
     module, function = entry.loader.split(":")
@@ -301,8 +301,8 @@ def weights_bytes(name: str, models: Path | None = None) -> int | None:
     Raises:
         UnknownModel: as `spec`.
     """
-    known = pulled(models).get(name) if models else None
-    files = known.files if known else _weights_files(_entry(name, names(models)))
+    known = _pulled(name, models)
+    files = known.files if known else _weights_files(_entry(name, models))
     try:
         return sum(file.stat().st_size for file in files)
     except OSError:
@@ -318,11 +318,16 @@ def _weights_files(entry: Entry) -> tuple[Path, ...]:
     return (Path(family.origin).parent / "weights" / entry.spec.weights,)
 
 
-def _entry(name: str, known: Sequence[str]) -> Entry:
+def _pulled(name: str, models: Path | None) -> Pulled | None:
+    """For a name of the table the folder is not read: every request asks."""
+    return pulled(models).get(name) if models and name not in MODELS else None
+
+
+def _entry(name: str, models: Path | None, also: Sequence[str] = ()) -> Entry:
     try:
         return MODELS[name]
     except KeyError:
-        name = name[:60]
+        name, known = name[:60], (*names(models), *also)
         near = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
         hint = f" (did you mean {near[0]}?)" if near else ""
         if any(one.name == name for one in HOSTED):

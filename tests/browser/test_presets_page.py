@@ -3,38 +3,24 @@ asked for, in place of steps and guidance."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import httpx2
 import pytest
 from playwright.sync_api import Page, expect
 
-from hibari.catalog import RECEIPT
+from pulled_folder import pulled
 from server_process import Server, start
 
 WAIT_MS = 60_000
 expect.set_options(timeout=WAIT_MS)
-PULLED = {
-    "model_index.json": {"_class_name": "LTXConditionPipeline"},
-    "transformer/config.json": {"in_channels": 8, "num_layers": 28},
-    "vae/config.json": {"timestep_conditioning": True},
-    "scheduler/scheduler_config.json": {},
-    "transformer/diffusion_pytorch_model.safetensors": {},
-    "vae/diffusion_pytorch_model.safetensors": {},
-}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server without a worker, with a folder as `hibari pull` leaves it, without weights."""
     models = tmp_path_factory.mktemp("presets")
-    for path, content in PULLED.items():
-        file = models / "ltx" / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(content))
-    receipt = {"licence": "harmless", "model": "", "complete": True, "files": dict.fromkeys(PULLED, "0")}
-    (models / "ltx" / RECEIPT).write_text(json.dumps(receipt))
+    pulled(models, "ltx")
     server = start(models / "data", "--workers", "0", HIBARI_MODELS=str(models))
     yield server
     server.stop()

@@ -10,11 +10,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from hibari import catalog
 from hibari.bench.compare import UNITS, Report
 from hibari.bench.measure import Wish, flops_of, ours, reference
 from hibari.bench.random import RANDOM, write
 from hibari.cli.app import app, main
+from pulled_folder import sign
 
 CPU = torch.device("cpu")
 # The reference asks for an autocast that a processor does not have.
@@ -73,8 +73,7 @@ def test_what_was_pulled_is_a_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write("ltx_video-tiny", tmp_path / "ltx")
-    receipt = {"complete": True, "model": "", "licence": "apache-2.0", "files": []}
-    (tmp_path / "ltx" / catalog.RECEIPT).write_text(json.dumps(receipt))
+    sign(tmp_path / "ltx")
     monkeypatch.setenv("HIBARI_MODELS", str(tmp_path))
 
     def measured(wish: Wish, against: str | None, **_: object) -> Report:

@@ -3,7 +3,6 @@ fails in words, and the worker goes on. Real processes."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +11,9 @@ import httpx2
 import pytest
 from open_models import ltx_parts, saved
 
-from hibari import catalog, media
+from hibari import media
 from hibari.models.checkpoint import diffusers_class
+from pulled_folder import sign
 from server_process import Server, start, until
 
 WISH = {"prompt": "a red balloon", "size": "64x32", "seconds": 0.2, "steps": 3, "seed": 7}
@@ -23,8 +23,7 @@ WISH = {"prompt": "a red balloon", "size": "64x32", "seconds": 0.2, "steps": 3, 
 def models(tmp_path: Path) -> Path:
     """Two, as `hibari pull` leaves them."""
     folder = saved(diffusers_class("LTXPipeline")(**ltx_parts()), tmp_path / "models" / "ltx")
-    receipt = {"licence": "harmless", "model": "", "complete": True, "files": {}}
-    (folder / catalog.RECEIPT).write_text(json.dumps(receipt))
+    sign(folder)
     shutil.copytree(folder, tmp_path / "models" / "other")
     return tmp_path / "models"
 

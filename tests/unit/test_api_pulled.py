@@ -19,15 +19,8 @@ from hibari.cli import main
 from hibari.client.records import Model
 from hibari.contracts import UnknownModel
 from hibari.db.schema import paces
+from pulled_folder import LTX, pulled
 
-LTX = {
-    "model_index.json": {"_class_name": "LTXConditionPipeline"},
-    "transformer/config.json": {"in_channels": 8, "num_layers": 28},
-    "vae/config.json": {"timestep_conditioning": True},
-    "scheduler/scheduler_config.json": {},
-    "transformer/diffusion_pytorch_model.safetensors": {},
-    "vae/diffusion_pytorch_model.safetensors": {},
-}
 MOCHI = {**LTX, "model_index.json": {"_class_name": "MochiPipeline"}, "vae/config.json": {}}
 PICTURED = {
     **LTX,
@@ -35,16 +28,6 @@ PICTURED = {
     "transformer/config.json": {"in_channels": 32, "out_channels": 16},
     "vae/config.json": {},
 }
-
-
-def pulled(models: Path, name: str, files: dict[str, Any] = LTX, *, complete: bool = True) -> Path:
-    """A folder as `hibari pull` leaves it, without weights."""
-    for path, content in files.items():
-        (models / name / path).parent.mkdir(parents=True, exist_ok=True)
-        (models / name / path).write_text(json.dumps(content))
-    receipt = {"licence": "harmless", "model": "", "complete": complete, "files": dict.fromkeys(files, "0")}
-    (models / name / catalog.RECEIPT).write_text(json.dumps(receipt))
-    return models / name
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from hibari.contracts import InvalidRequest, WeightsError
 from hibari.training.evaluate import metrics, weights
@@ -19,15 +18,7 @@ from hibari.training.evaluate.suite import CASES, SUITE_SEEDS, Case, cases
 from hibari.training.world.render import render
 from hibari.training.world.spec import draw, is_held_out
 
-pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

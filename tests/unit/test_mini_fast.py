@@ -4,7 +4,6 @@ the one that it was made for."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,10 +40,8 @@ SPEC = replace(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
     """Of small.safetensors, a whole model, and small-fast.safetensors, which two steps made of it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     folder = autoencoder_in(tmp_path_factory.mktemp("fast"))
     torch.manual_seed(1)
     teacher = folder / "small.safetensors"
@@ -59,8 +56,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         )
     shipped = ["train", "export", str(folder / FILE), "--autoencoder", str(teacher)]
     assert main([*shipped, "--transformer", str(folder / "run"), "--transformer-only"]) == 0
-    yield folder
-    torch.set_num_threads(threads)
+    return folder
 
 
 @pytest.fixture

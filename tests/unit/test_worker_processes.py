@@ -44,12 +44,6 @@ def three(monkeypatch: pytest.MonkeyPatch) -> list[torch.device]:
     return chosen
 
 
-@pytest.fixture
-def one_thread() -> None:
-    """`prepare_torch` sets the threads of this process, which has one."""
-    assert torch.get_num_threads() == 1
-
-
 def test_what_there_is_to_choose_from(three: list[torch.device]) -> None:
     assert [gpus(settings(device)) for device in ("auto", "cuda", "cuda:1", "cpu")] == [3, 3, 0, 0]
 

@@ -126,7 +126,7 @@ def train(
     network = Autoencoder(recipe.config)
     path = folder / "autoencoder.safetensors"
     if path.exists():
-        network.load_state_dict(weights.read(path)["autoencoder"].state_dict())
+        network.load_state_dict(weights.read_autoencoder(path).state_dict())
     else:
         fit_components(network, recipe.component_clips)
         weights.write(path, {"autoencoder": network}, torch.float32, {})

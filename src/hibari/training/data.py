@@ -184,13 +184,12 @@ def make_shard(request: ShardRequest) -> None:
     from safetensors.torch import save_file
 
     from hibari.models.mini import weights
-    from hibari.models.mini.autoencoder import SPACE_FACTOR, TIME_FACTOR, Autoencoder
+    from hibari.models.mini.autoencoder import SPACE_FACTOR, TIME_FACTOR
     from hibari.models.mini.text import MAX_TOKENS, TEXT_WIDTH
     from hibari.training.autoencoder import to_network
 
     torch.set_num_threads(1)
-    network = weights.read(request.autoencoder)["autoencoder"]
-    assert isinstance(network, Autoencoder)
+    network = weights.read_autoencoder(request.autoencoder)
     words = []
     width, height = request.shape
     # Allocated at once: small results kept between large temporary ones would fragment gigabytes of the heap.

@@ -227,8 +227,7 @@ class TransformerTask:
     @cached_property
     def _looking(self) -> tuple[Autoencoder, Tensor, Tensor]:
         """The decoder and the text features of the sheet's prompts, loaded when the first sheet is made."""
-        autoencoder = weights.read(self._autoencoder)["autoencoder"]
-        assert isinstance(autoencoder, Autoencoder)
+        autoencoder = weights.read_autoencoder(self._autoencoder)
         text, mask = TextEncoder(torch.device("cpu"))([*SHEET_PROMPTS, ""])
         return autoencoder, text, mask
 
@@ -314,9 +313,7 @@ def _work(
     torch.manual_seed(0)
     network = _started(recipe, start_from)
     if start_from is None:
-        read = weights.read(autoencoder)["autoencoder"]
-        assert isinstance(read, Autoencoder)
-        fit_fields(network, read)
+        fit_fields(network, weights.read_autoencoder(autoencoder))
     task = kind(
         recipe, network, autoencoder, folder / "shards", workers=workers, share=share, bfloat16=bfloat16
     )

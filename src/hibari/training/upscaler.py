@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hibari.contracts import InputError
 from hibari.models.mini import weights
 from hibari.models.mini.autoencoder import TIME_FACTOR, Autoencoder, frames_from_pixels
 from hibari.models.mini.upscaler import SCALE, Upscaler, bicubic
@@ -116,8 +115,7 @@ def train(
         InputError: the folder belongs to another recipe, or the file holds no autoencoder.
     """
     check_recipe(folder, recipe)
-    if "autoencoder" not in weights.read(autoencoder):  # refused here, before any process starts
-        raise InputError(f"{autoencoder} holds no autoencoder; name a weights file that does")
+    weights.read_autoencoder(autoencoder)  # refused here, before any process starts
     work = partial(_work, recipe, folder, autoencoder, budget, workers=workers, sheet_every_s=sheet_every_s)
     share_out(work, processes)
     return folder / "checkpoint.pt"
@@ -135,8 +133,7 @@ def _work(
 ) -> None:
     torch.manual_seed(0)
     network = Upscaler(recipe.config)
-    read = weights.read(autoencoder)["autoencoder"]
-    assert isinstance(read, Autoencoder)
+    read = weights.read_autoencoder(autoencoder)
     task = UpscalerTask(recipe, network, read, start=steps_made(folder), workers=workers, share=share)
     fit(task, folder, budget, recipe, sheet_every_s=sheet_every_s)
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from hibari.contracts import WeightsError
+from hibari.contracts import InputError, WeightsError
 from hibari.models import manifest
 from hibari.models.mini.autoencoder import Autoencoder, AutoencoderConfig
 from hibari.models.mini.transformer import Transformer, TransformerConfig
@@ -78,6 +78,19 @@ def read(path: Path) -> dict[str, Network]:
         WeightsError: if the file cannot be read, or a tensor is missing, left over or of another shape.
     """
     return _read(path)[0]
+
+
+def read_autoencoder(path: Path) -> Autoencoder:
+    """The autoencoder of a file.
+
+    Raises:
+        InputError: it holds none.
+        WeightsError: as `read`.
+    """
+    found = read(path).get("autoencoder")
+    if not isinstance(found, Autoencoder):
+        raise InputError(f"{path} holds no autoencoder; name a weights file that does")
+    return found
 
 
 def _read(path: Path) -> tuple[dict[str, Network], dict[str, Any]]:
