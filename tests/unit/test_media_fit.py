@@ -26,12 +26,12 @@ def test_what_is_equal_stays_untouched(make_clip) -> None:
     assert fit(clip, width=16, height=16, fps=8, frames=3) is clip
 
 
-def test_frames_between_are_mixed_by_nearness(make_clip) -> None:
+def test_what_only_changes_its_colour_is_mixed_by_nearness(make_clip) -> None:
     fitted = fit(make_clip(ramp(3, 100)), width=16, height=16, fps=32, frames=9)
     assert [int(frame[0, 0, 0]) for frame in fitted.frames] == [0, 25, 50, 75, 100, 125, 150, 175, 200]
     assert (fitted.fps, fitted.frame_count) == (32, 9)
     assert fitted.recipe.postprocess == (
-        "retimed from 8 to 32 frames a second by blending neighbouring frames, 3 -> 9 frames",
+        "retimed from 8 to 32 frames a second along the optical flow, 3 -> 9 frames",
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hibari import catalog
-from hibari.contracts import GenerationRequest, InvalidRequest, MissingPart, ModelSpec
+from hibari.contracts import GenerationRequest, InvalidRequest, ModelSpec
 from hibari.settings import Settings
 
 if TYPE_CHECKING:
@@ -62,15 +62,9 @@ def _told(spec: ModelSpec, text: str, settings: Settings) -> PromptHelp:
     wish = GenerationRequest.resolve(spec, text, seed=0).prompt  # what `generate` refuses is refused here
     if spec.weights is None:
         raise InvalidRequest(f"{spec.name} draws the prompt's letters; any word will do", field="model")
-    try:
-        from hibari.engine.runtime import prepare_torch
-        from hibari.training.prompt_help import WORLD_MODELS, explain
-    except ModuleNotFoundError as error:
-        if error.name != "cv2":
-            raise
-        raise MissingPart(
-            "the training world needs OpenCV, which is not installed: pip install 'hibari[training]'"
-        ) from error
+    from hibari.engine.runtime import prepare_torch
+    from hibari.training.prompt_help import WORLD_MODELS, explain
+
     if spec.name not in WORLD_MODELS:
         raise InvalidRequest(
             f"the words that {spec.name} was taught are not known; prompt help is for "

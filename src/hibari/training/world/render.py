@@ -26,18 +26,20 @@ def render(
     width: int = 128,
     height: int = 128,
     frames: int = FRAMES,
+    fps: int = FPS,
     density: int = 1,
     only: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """The clip of a spec: uint8 RGB [frames, height * density, width * density, 3] at FPS frames a second.
+    """The clip of a spec: uint8 RGB [frames, height * density, width * density, 3].
 
     Args:
         width, height: px of the scene that is seen.
+        fps: frames a second; at a multiple of FPS every so many frames are those of FPS.
         density: px in each direction for one of these: the same scene, drawn finer. Averaged down it is the usual
             render but for the rounding of edges.
         only: numbers of the frames that are drawn; all by default.
     """
-    t_s = np.arange(frames) / FPS
+    t_s = np.arange(frames) / fps
     chosen = range(frames) if only is None else only
     backdrop = backdrops.BY_NAME[spec.backdrop]
     scene = backdrops.scenery(spec.backdrop, spec.light, spec.variant, density)
