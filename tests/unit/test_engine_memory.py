@@ -164,6 +164,25 @@ def test_the_budget_of_this_machine_is_some_of_what_is_free() -> None:
     assert free is None or budget <= free
 
 
+def test_a_model_on_a_gpu_has_what_is_free_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine has beside it; the weights that it holds there already are not asked for again."""
+    model = Sized()
+    wish = request(seconds=1)
+    lacking = needed(wish) - model.footprint(1, 1, 1).weights - MB
+
+    def outcome(free_there: float) -> type[Event]:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(free_there), 2**40))
+        engine = Engine(lambda _: model, find=lambda _: SPEC)
+        model.device = torch.device("cuda:1")
+        engine.adopt(model)
+        model.device = torch.device("cpu")  # where it can be computed here
+        engine.submit(wish)
+        return type(list(engine.events())[-1])
+
+    assert outcome(lacking / memory.SHARE_OF_FREE) is Failed
+    assert outcome((lacking + 2 * MB) / memory.SHARE_OF_FREE) is Finished
+
+
 def test_memory_that_the_system_can_take_back_counts_as_free(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

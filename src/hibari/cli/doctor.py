@@ -89,7 +89,8 @@ def _model(name: str, settings: Settings, quantise: str) -> Finding:
             f"{turn_bytes(model, request, rows) / 1e9:.1f} GB"
         )
         try:
-            check_fits(model, request, settings.memory_bytes or default_budget_bytes())
+            budget = settings.memory_bytes or default_budget_bytes(model.device, needs.weights)
+            check_fits(model, request, budget)
         except OutOfMemory as error:
             if spec.software and not quantise:
                 less = catalog.load(name, device=device, models=settings.models, quantise="int8")

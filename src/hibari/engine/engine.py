@@ -95,6 +95,7 @@ class Engine:
         self._load = load
         self._find = find
         self._checkpoints = Checkpoints(checkpoints, checkpoint_every_s)
+        self._chooses_budget = memory_bytes is None
         self._budget_bytes = memory.default_budget_bytes() if memory_bytes is None else memory_bytes
         self._text_cache = text_cache or TextCache()
         self._max_rows = max_rows
@@ -113,8 +114,11 @@ class Engine:
         self._changed = threading.Condition()
 
     def adopt(self, model: Model) -> None:
-        """Take a model that is loaded already."""
+        """Take a model that is loaded already; the default budget is then that of its device."""
         self._models[model.spec.name] = model
+        if self._chooses_budget:
+            weights = model.footprint(1, 1, 1).weights
+            self._budget_bytes = memory.default_budget_bytes(model.device, weights)
 
     # ------------------------------------------------------------ from any thread
 

@@ -20,11 +20,11 @@ SHARE_OF_FREE = (
 )
 
 
-def default_budget_bytes(device: torch.device | None = None) -> int:
+def default_budget_bytes(device: torch.device | None = None, loaded_bytes: int = 0) -> int:
     """What this machine can spare now: of a container's limit or of the free memory, whichever is less; on a GPU, of
-    what is free on that."""
+    what is free on that, beside the `loaded_bytes` of weights that it holds already."""
     if device is not None and device.type == "cuda":
-        return int(SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0])
+        return int(SHARE_OF_FREE * torch.cuda.mem_get_info(device)[0]) + loaded_bytes
     limits = [limit for limit in (_free_bytes(), _cgroup_free_bytes()) if limit is not None]
     return int(SHARE_OF_FREE * min(limits)) if limits else 2**62
 
