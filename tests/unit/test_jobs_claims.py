@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 from queue_bench import START, Queue
+from sqlalchemy import Connection
 
 from hibari.contracts import ClaimLost, InvalidRequest, NotFound
 from hibari.db import Database
-from hibari.jobs import Order, PauseScope, Policy, State, worker_name
+from hibari.jobs import Claim, Order, PauseScope, Policy, State, worker_name
 
 
 @pytest.fixture
@@ -217,6 +219,29 @@ def test_a_job_that_kills_its_worker_twice_does_not_come_back(queue: Queue) -> N
         "claimed",
         "failed",
     ]
+
+
+def test_the_step_that_clears_a_job_outlives_the_database(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lost with a database that is killed, it would leave a job blamed for the death of the worker beside it."""
+    queue.add()
+    waited: list[bool] = []
+    write = queue.database.write
+
+    def watched(*, durable: bool = True) -> AbstractContextManager[Connection]:
+        waited.append(durable)
+        return write(durable=durable)
+
+    def beat(claim: Claim, step: int) -> bool:
+        with monkeypatch.context() as patch:
+            patch.setattr(queue.database, "write", watched)
+            queue.worker().heartbeat(claim, step=step)
+        return waited.pop()
+
+    assert not beat(queue.claim(), 1), "where nothing hangs on it, a step does not wait for the disk"
+    queue.clock.pass_s(11)
+    assert beat(queue.claim(), 2)
 
 
 def test_a_job_that_gets_further_each_time_is_not_to_blame(queue: Queue) -> None:

@@ -187,8 +187,10 @@ class Claims:
             raise InvalidRequest(f"step {step} of {steps}; must be 0 or more of 1 or more", field="step")
         now = self._clock()
         # What a power cut takes of it, it takes with the worker: whoever comes after that begins at the checkpoint, and
-        # the file of the one before is removed once this is written.
-        with self._database.write(durable=checkpoint is not None) as connection:
+        # the file of the one before is removed once this is written. Not so the step that clears a job of a worker's
+        # death: without it the next death would be its second.
+        durable = checkpoint is not None or claim.job.crashes > 0
+        with self._database.write(durable=durable) as connection:
             row = self._held(connection, claim)
             too_late = row.deadline_at is not None and row.deadline_at <= now
             if too_late:
