@@ -110,7 +110,7 @@ export function Player({ video }: { video: Video }) {
         <button type="button" class="quiet round" aria-label={t.forward} onClick={() => show(frame + 1)}>
           <Icon name="forward" />
         </button>
-        <output class="frame">{t.frameOf(frame + 1, frames)}</output>
+        <output class="frame" style={{ minWidth: `calc(${2 * String(frames).length}ch + 1.2em)` }}>{t.frameOf(frame + 1, frames)}</output>
         <button type="button" class="quiet round" aria-label={t.loop} aria-pressed={loop} onClick={() => setLoop(!loop)}>
           <Icon name="repeat" />
         </button>

@@ -1,6 +1,6 @@
 // The cards of a storyboard side by side, each as wide as it is long, with their transitions between them.
 
-import { useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { contentUrl } from "./api";
 import * as board from "./board";
 import { grown } from "./grown";
@@ -13,6 +13,18 @@ export function Timeline() {
   const placed = board.placed.value;
   const total = board.total.value;
   const at = board.playhead.value;
+  const chosen = board.selected.value;
+  const place = board.placeOf(chosen);
+
+  useEffect(() => {
+    // Sideways only: the page stays where it is.
+    const card = row.current?.querySelector(`[data-card="${chosen}"]`)?.getBoundingClientRect();
+    const reel = row.current?.closest(".reel");
+    const seen = reel?.getBoundingClientRect();
+    if (card === undefined || !reel || seen === undefined) return;
+    if (card.left < seen.left) reel.scrollLeft += card.left - seen.left;
+    else if (card.right > seen.right) reel.scrollLeft += Math.min(card.right - seen.right, card.left - seen.left);
+  }, [chosen, place, placed.length]);
 
   const focusCard = (id: number) =>
     requestAnimationFrame(() => row.current?.querySelector<HTMLElement>(`[data-card="${id}"]`)?.focus());
@@ -54,7 +66,7 @@ export function Timeline() {
   };
   return (
     <div class="reel">
-      <div class="length" style={{ minWidth: `${Math.max(total * 2.2, placed.length * 5.5)}rem` }}>
+      <div class="length" style={{ minWidth: `${Math.max(total * 3.2, placed.length * 5.5)}rem` }}>
         <ol class="timeline" ref={row} aria-label={t.storyboard.timeline}>
           {placed.map((one, index) => {
             const { card, gap, begin, end } = one;

@@ -304,5 +304,5 @@ export const de: Strings = {
       relation: "wie sie stehen",
     },
   },
-  time: { seconds: (count) => `${count} s`, minutes: (count) => `${count} min` },
+  time: { seconds: (count) => `${count}\u00a0s`, minutes: (count) => `${count}\u00a0min` },
 };

@@ -306,8 +306,8 @@ export const en = {
     } as Record<string, string>,
   },
   time: {
-    seconds: (count: number) => `${count} s`,
-    minutes: (count: number) => `${count} min`,
+    seconds: (count: number) => `${count}\u00a0s`,
+    minutes: (count: number) => `${count}\u00a0min`,
   },
 };
 

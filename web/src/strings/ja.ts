@@ -304,5 +304,5 @@ export const ja: Strings = {
       relation: "位置関係",
     },
   },
-  time: { seconds: (count) => `${count} 秒`, minutes: (count) => `${count} 分` },
+  time: { seconds: (count) => `${count}\u00a0秒`, minutes: (count) => `${count}\u00a0分` },
 };
