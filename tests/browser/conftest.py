@@ -34,17 +34,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def watched(browser: Browser, server: Server) -> Iterator[Watched]:
-    """A page on which an error on the console, a dialog, or a word to another host is a failure."""
+    """A page on which an error on the console, a dialog, or a word to another host is a failure; as on every other
+    page that its test opens beside it."""
     context = browser.new_context(locale="en-GB", viewport={"width": 1100, "height": 800})
     context.set_default_timeout(WAIT_MS)
-    page = context.new_page()
-    watched = Watched(page)
     noticed: list[str] = []
-    page.on("pageerror", lambda error: noticed.append(str(error)))
-    page.on("dialog", lambda dialog: noticed.append(f"a dialog: {dialog.message}") or dialog.dismiss())
-    page.on("console", lambda told: noticed.append(told.text) if told.type == "error" else None)
+    context.on("weberror", lambda error: noticed.append(str(error.error)))
+    context.on("dialog", lambda dialog: noticed.append(f"a dialog: {dialog.message}") or dialog.dismiss())
+    context.on("console", lambda told: noticed.append(told.text) if told.type == "error" else None)
     hosts: set[str] = set()
-    page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or ""))
+    context.on("request", lambda request: hosts.add(urlsplit(request.url).hostname or ""))
+    watched = Watched(context.new_page())
     yield watched
     context.close()
     unasked = [text for text in noticed if not any(known in text for known in watched.refusals)]

@@ -86,6 +86,7 @@ def test_a_key_is_made_used_by_the_official_client_and_revoked(watched: Watched,
     assert secret not in page.content()
 
     page.get_by_role("button", name="Revoke laptop").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     page.get_by_role("button", name="Revoke laptop").click()

@@ -25,6 +25,10 @@ COUNT = """() => {
     window.grown = Math.max(window.grown, tiles.length);
   }).observe(document.body, { subtree: true, childList: true, attributes: true });
 }"""
+IN_ITS_ROW = """(card) => {
+  const [own, row] = [card, card.closest(".reel")].map((one) => one.getBoundingClientRect());
+  return own.left >= row.left - 1 && own.right <= row.right + 1;
+}"""
 AXE = "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']})"
 
 
@@ -160,6 +164,20 @@ def test_cards_are_dragged_to_where_they_leave_a_gap_and_past_each_other(page: P
     page.keyboard.press("Control+z")
     page.keyboard.press("Control+y")
     expect(cards.nth(1)).to_contain_text("card 3")
+
+
+def test_the_card_that_is_at_hand_is_seen_on_a_phone(page: Page, server: Server) -> None:
+    page.set_viewport_size({"width": 390, "height": 780})
+    page.goto(server.origin + "/storyboard")
+    chosen = page.get_by_role("list", name="Timeline").get_by_role("button", pressed=True)
+    for _ in range(4):
+        page.get_by_role("button", name="Add a card").click()
+    expect(page.get_by_label("What happens in card 5")).to_be_visible()
+    until(lambda: chosen.evaluate(IN_ITS_ROW))
+    for _ in range(4):
+        page.get_by_role("button", name="Earlier").click()
+    expect(page.get_by_label("What happens in card 1")).to_be_visible()
+    until(lambda: chosen.evaluate(IN_ITS_ROW))
 
 
 def test_what_cannot_be_made_is_said_and_nothing_is_lost(watched: Watched, server: Server) -> None:

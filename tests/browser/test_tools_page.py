@@ -39,7 +39,11 @@ def test_every_tool_asks_for_what_it_says(page: Page, server: Server, axe: str) 
     for source in (one, two):
         wait_until_over(server, source)
 
+    said = ""
+
     def says(text: str) -> None:
+        nonlocal said
+        said = text
         page.get_by_label("Prompt", exact=True).fill(text)
 
     def edit() -> None:
@@ -47,10 +51,12 @@ def test_every_tool_asks_for_what_it_says(page: Page, server: Server, axe: str) 
         page.get_by_text("A little", exact=True).click()
 
     def back() -> None:
+        says("a cat wakes")
         page.get_by_text("Before its beginning").click()
         page.get_by_label("New seconds").select_option("2")
 
     def other() -> None:
+        says("a cat becomes a dog")
         page.get_by_title("a dog").click()
 
     def blend() -> None:
@@ -71,16 +77,17 @@ def test_every_tool_asks_for_what_it_says(page: Page, server: Server, axe: str) 
         ("Edit", edit, "edit", {"strength": "subtle"}),
         ("Extend", lambda: says("a cat runs"), "extend", {"added_s": 1}),
         ("Extend", back, "extend_back", {"added_s": 2}),
-        ("Loop", lambda: None, "loop", {"added_s": 1}),
+        ("Loop", lambda: says("a cat turns around"), "loop", {"added_s": 1}),
         ("Connect", other, "connect", {"added_s": 1}),
         ("Blend", blend, "blend", {"curve": "step", "strength": "mild"}),
         ("Trim", trim, "trim", {"kept": [2, 5]}),
     ]
     ids: list[str] = []
     for tool, set_up, name, recipe in wishes:
+        said = "a cat"  # the source's, unless there is something else to say
         ids.append(used(page, server, one, tool, set_up))
         made = video(server, ids[-1])
-        assert made["hibari"]["tool"] == name
+        assert (made["hibari"]["tool"], made["prompt"]) == (name, said)
         assert {key: made["hibari"]["recipe"][key] for key in recipe} == recipe, name
         assert made["hibari"]["sources"] == ([one, two] if name in ("connect", "blend") else [one])
     for video_id in ids:
@@ -131,6 +138,9 @@ def test_the_server_dies_and_comes_back_under_an_open_page(watched: Watched, tmp
         expect(page.get_by_text("The server cannot be reached")).to_have_count(0)  # by itself
         expect(page.get_by_label("What happens in the video?")).to_have_value("half a sentence")
         expect(growing.locator(".told")).to_contain_text(re.compile(r"Step [1-9]"))  # a worker has it again
+        preview = growing.locator("img.preview")
+        last = preview.get_attribute("src")
+        expect(preview).not_to_have_attribute("src", last or "")  # and the page follows the events again
         page.get_by_role("button", name="Make it").click()
         expect(page.locator(".card")).to_have_count(2)
         growing.get_by_role("button", name="Cancel").click()
