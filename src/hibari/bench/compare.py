@@ -99,7 +99,7 @@ class Report:
         head = ["", *sides] + (["ratio (least to most)"] if compared else [])
         lines = [head, ["---"] * len(head)]
         for what, (name, unit, divisor) in UNITS.items():
-            row = [name, *(f"{self.of(side, what) / divisor:.3g} {unit}" for side in sides)]
+            row = [name, *(f"{_figure(self.of(side, what) / divisor)} {unit}" for side in sides)]
             if compared:
                 row.append(str(self.ratio(what) or ""))
             lines.append(row)
@@ -113,6 +113,11 @@ class Report:
         if self.difference is not None:
             said += f" The latents after the last step differ by at most {self.difference:.1e}."
         return f"{table}\n\n{said}"
+
+
+def _figure(value: float) -> str:
+    """Three digits, and never an exponent where there are more before the point."""
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
 def compare(

@@ -112,9 +112,9 @@ def _mochi(heads: int, width: int, layers: int, fine: int, size: tuple[int, int]
 
 RANDOM: Mapping[str, RandomModel] = MappingProxyType(
     {
-        # 110 to 138 million parameters in the transformer, at 2,112 to 2,304 tokens of video.
+        # 110 to 138 million parameters in the transformer, at 2,112 to 2,310 tokens of video.
         "ltx_video": _ltx(16, 64, 6, 64, (512, 384), 81),
-        "cogvideox": _cogvideox(16, 64, 6, 32, (384, 256), 21),
+        "cogvideox": _cogvideox(16, 64, 6, 32, (352, 240), 25),
         "mochi": _mochi(8, 128, 6, 32, (320, 256), 37),
         # The same classes, for tests.
         "ltx_video-tiny": _ltx(4, 8, 2, 8, (96, 64), 17),
