@@ -142,7 +142,17 @@ MINI = ModelSpec(
     sigma_shift=2.5,
     licence="Apache-2.0",
     weights="hibari-mini.safetensors",
-    reference_step_s=0.06,  # two cores of an AMD EPYC (Genoa): README, benchmarks/generate.py
+    reference_step_s=0.09,  # two cores of an AMD EPYC (Genoa): README, benchmarks/generate.py
+)
+
+MINI_FAST = replace(
+    MINI,
+    name="mini-fast",
+    summary="hibari-mini in 4 steps without guidance: several times faster, a little rougher",
+    default_steps=4,
+    default_guidance=1.0,
+    weights="hibari-mini-fast.safetensors",
+    reference_step_s=0.16,  # two cores of an Intel Xeon with AMX: benchmarks/generate.py
 )
 
 TESTCARD = ModelSpec(
@@ -168,6 +178,7 @@ TESTCARD = ModelSpec(
 MODELS: Mapping[str, Entry] = MappingProxyType(
     {
         MINI.name: Entry(MINI, "hibari.models.mini.load:load"),
+        MINI_FAST.name: Entry(MINI_FAST, "hibari.models.mini.load:load"),
         TESTCARD.name: Entry(TESTCARD, "hibari.models.testcard.load:load"),
     }
 )

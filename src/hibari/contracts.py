@@ -282,7 +282,7 @@ class GenerationRequest:
     Attributes:
         prompt: 1 to MAX_PROMPT_CHARS characters, not blank.
         model: a name of the catalog.
-        negative_prompt: replaces the empty prompt in the unconditional branch.
+        negative_prompt: replaces the empty prompt in the unconditional branch, which guidance 1 does without.
         width, height: px of the finished clip.
         fps: frames a second of the finished clip.
         seconds: length asked for. The clip has `round(seconds * fps)` frames, at least one.

@@ -199,7 +199,7 @@ def test_the_threads_do_not_change_the_frames(tmp_path: Path) -> None:
         (["cat", "--steps", "0"], "steps is 0"),
         (["cat", "--guidance", "-3"], "guidance is -3"),
         (["cat", "--seed", "-1"], "seed is -1"),
-        (["cat", "--model", "sora"], "no model 'sora'; known models: mini, testcard"),
+        (["cat", "--model", "sora"], "no model 'sora'; known models: mini, mini-fast, testcard"),
         (["cat", "--model", "testcart"], "did you mean testcard?"),
         (["cat", "-o", "missing/a.mp4"], "does not exist"),
         (["cat", "-o", "folder.mp4"], "it is a folder"),
@@ -341,7 +341,7 @@ def test_doctor_says_why_not(tmp_path: Path) -> None:
 
 def test_models_lists_the_table(tmp_path: Path) -> None:
     listed = json.loads(hibari("models", "--json", folder=tmp_path).stdout)
-    assert [model["name"] for model in listed] == ["mini", "testcard"]
+    assert [model["name"] for model in listed] == ["mini", "mini-fast", "testcard"]
     assert "testcard" in hibari("models", folder=tmp_path).stdout
 
 

@@ -59,7 +59,7 @@ def problem(answer: Any) -> tuple[int, str, str]:
 
 def test_it_is_listed_as_what_it_is(client: TestClient) -> None:
     listed = {one["id"]: one for one in client.get("/v1/models").json()["data"]}
-    assert list(listed) == ["mini", "testcard", "ltx", "sora-2", "sora-2-pro"]
+    assert list(listed) == ["mini", "mini-fast", "testcard", "ltx", "sora-2", "sora-2-pro"]
     ltx = listed["ltx"]
     assert ltx == client.get("/v1/models/ltx").json()
     assert (ltx["sizes"][0], ltx["fps"], ltx["default_steps"], ltx["licence"]) == (
@@ -182,7 +182,7 @@ def test_removed_meanwhile_and_damaged(client: TestClient, models: Path) -> None
 
 def test_a_name_of_the_table_stays_the_tables(models: Path) -> None:
     pulled(models, "testcard")
-    assert catalog.names(models) == ("mini", "testcard")
+    assert catalog.names(models) == ("mini", "mini-fast", "testcard")
     assert catalog.spec("testcard", models) == catalog.TESTCARD
 
 

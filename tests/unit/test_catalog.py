@@ -26,12 +26,14 @@ def test_a_row_holds_together(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["minni", "Mini", "MINI"])
 def test_a_slip_gets_the_nearest_name(name: str) -> None:
-    with pytest.raises(UnknownModel, match=r"did you mean mini\?.*mini, testcard"):
+    with pytest.raises(UnknownModel, match=r"did you mean mini\?.*mini, mini-fast, testcard"):
         catalog.spec(name)
 
 
 def test_an_unknown_name_gets_the_list() -> None:
-    with pytest.raises(InvalidRequest, match="no model 'sora'; known models: mini, testcard") as caught:
+    with pytest.raises(
+        InvalidRequest, match="no model 'sora'; known models: mini, mini-fast, testcard"
+    ) as caught:
         catalog.spec("sora")
     assert caught.value.field == "model"
 

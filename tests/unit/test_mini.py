@@ -578,12 +578,12 @@ def test_the_preview_is_the_linear_picture_made_small() -> None:
 
 # ---------------------------------------------------------------- what ships
 #
-# These need src/hibari/models/mini/weights/hibari-mini.safetensors, and fail as long as it is not there.
+# These need the weights files of src/hibari/models/mini/weights, and fail as long as they are not there.
 
 
-@pytest.fixture(scope="module")
-def shipped() -> Model:
-    return catalog.load("mini", device=CPU)
+@pytest.fixture(scope="module", params=["mini", "mini-fast"])
+def shipped(request: pytest.FixtureRequest) -> Model:
+    return catalog.load(request.param, device=CPU)
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(0, 1), (1, 8)])
@@ -596,7 +596,9 @@ def test_shipped_weights_make_what_is_asked_for(seconds: float, frames: int, shi
     assert made.std() > 10, "a picture is not one colour"
     other = frames_of(shipped, resolved(shipped, "a whale swims underwater", seconds=seconds, steps=3))
     assert np.abs(made.astype(int) - other).mean() > 5, "another prompt makes another picture"
-    assert clip.recipe.weights_sha256 == manifest.check(weights.FOLDER / "hibari-mini.safetensors")
+    assert clip.recipe.weights_sha256 == manifest.check(
+        weights.FOLDER / f"hibari-{shipped.spec.name}.safetensors"
+    )
 
 
 def test_shipped_weights_fit_the_catalog(shipped: Model) -> None:

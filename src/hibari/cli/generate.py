@@ -108,7 +108,8 @@ def generate(
         int, typer.Option(help="How many videos, with seeds that follow each other.", metavar="N")
     ] = 1,
     negative: Annotated[
-        str | None, typer.Option(help="What the video should not show.", metavar="TEXT")
+        str | None,
+        typer.Option(help="What the video should not show; needs guidance above 1.", metavar="TEXT"),
     ] = None,
     image: Annotated[
         Path | None, typer.Option(help="A picture that becomes the first frame.", metavar="FILE")

@@ -15,7 +15,7 @@ from hibari.training.prompt_help.words import PromptHelp, Word
 
 __all__ = ["WORLD_MODELS", "Neighbourhoods", "PromptHelp", "Word", "explain"]
 
-WORLD_MODELS = frozenset(("mini",))
+WORLD_MODELS = frozenset(("mini", "mini-fast"))
 """Models that the rendered world taught."""
 
 
