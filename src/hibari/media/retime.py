@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
-import cv2
+import cv2 as opencv
 import numpy as np
 
 from hibari.media.frames import Frame
+
+cv2: Any = opencv  # its stubs refuse the None that its functions ask for, and say little of what they return
 
 FLOW_PX = 192  # the longer side, at most, of the pictures in which motion is looked for
 PERSUASION = 0.7  # the disagreement on another path must be below so much of the one before it
@@ -80,10 +83,11 @@ class _Motion:
         # A flow belongs to the pixels of its own frame: it is read where the pixel was there, were all around it alike.
         onwards = _read(self._onwards, -part * self._onwards)
         back = -_read(self._back, (part - 1) * self._back)
-        still = _disagreement(*self._small)
+        small, small_after = self._small
+        still = _disagreement(small, small_after)
         best, least = np.zeros_like(onwards), still
         for path in (onwards, back):
-            here = _disagreement(*_drawn(*self._small, path, part))
+            here = _disagreement(*_drawn(small, small_after, path, part))
             better = here < PERSUASION * least
             best[better] = path[better]
             least = np.where(better, here, least)
