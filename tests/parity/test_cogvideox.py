@@ -30,11 +30,13 @@ from PIL import Image
 from hibari import tools
 from hibari.contracts import InvalidRequest
 from hibari.models.checkpoint import diffusers_class
+from hibari.models.cogvideox.decoder import Decoder
 
 SIZE = (48, 32)
 FRAMES = 9
 CHANNELS = 4
 STEPS = 5  # a divisor of the 1000 timesteps
+UNEVEN_STEPS = 7  # not one: the reference steps beside the levels that it tells next, and ends above 0
 VARIANTS: dict[str, dict[str, Any]] = {
     "2B": {},
     "5B": {"use_rotary_positional_embeddings": True},
@@ -103,15 +105,17 @@ def reference(pipeline: Any, **call: Any) -> tuple[torch.Tensor, np.ndarray]:
     return latent[0].movedim(0, 1), frames[0]
 
 
-@pytest.mark.parametrize("variant", ["2B", "5B", "1.5"])
-def test_text_to_video(variant: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("variant", "steps"), [("2B", STEPS), ("2B", UNEVEN_STEPS), ("5B", UNEVEN_STEPS), ("1.5", STEPS)]
+)
+def test_text_to_video(variant: str, steps: int, tmp_path: Path) -> None:
     pipeline = pipeline_of(variant)
     model = loaded(saved(pipeline, tmp_path))
     assert model.spec.default_sampler == ("euler" if variant == "2B" else "dpm")
     assert model.spec.lead_frames == (variant == "1.5")
-    wish = request(model, num_frames=FRAMES, size=SIZE, steps=STEPS, guidance_scale=6, negative_prompt="blur")
+    wish = request(model, num_frames=FRAMES, size=SIZE, steps=steps, guidance_scale=6, negative_prompt="blur")
     latent, frames = made(model, wish)
-    wanted, pictures = reference(pipeline)
+    wanted, pictures = reference(pipeline, num_inference_steps=steps)
     torch.testing.assert_close(latent, wanted, atol=1e-5, rtol=0)
     assert_same_frames(frames, pictures)
     with pytest.raises(InvalidRequest, match="know no given frames"):
@@ -158,6 +162,18 @@ def test_a_longer_clip_of_another_size_is_decoded_by_twos(tmp_path: Path) -> Non
     torch.testing.assert_close(latent, wanted, atol=1e-5, rtol=0)
     assert_same_frames(frames, pictures[:15])
     cancelled_after_a_step(model, wish)
+
+
+@pytest.mark.parametrize("first", [1, 2, 3])
+@torch.inference_mode()
+def test_chunks_of_the_lean_decoder_are_those_of_the_reference(first: int) -> None:
+    """Odd and even lengths are enlarged differently, and a single picture is another case."""
+    network = pipeline_of("2B").vae.decoder
+    latent = torch.randn(1, CHANNELS, first + 2, 4, 6, generator=torch.Generator().manual_seed(first))
+    lean, cache = Decoder(network), None
+    for chunk in (latent[:, :, :first], latent[:, :, first:]):
+        wanted, cache = network(chunk, conv_cache=cache)
+        torch.testing.assert_close(lean(chunk), wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_dynamic_guidance(tmp_path: Path) -> None:

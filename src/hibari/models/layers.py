@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+CHANNELS_LAST = torch.channels_last_3d
 
 
 class ChannelNorm(nn.Module):
@@ -38,16 +40,50 @@ def conv3d(conv: nn.Conv3d, x_BCFHW: Tensor) -> Tensor:
     )
 
 
+def joined(parts: Iterable[Tensor], frames: int) -> Tensor:
+    """Parts [B, C, F, H, W] of a clip as one of `frames` frames, channels-last, filled as they come: each frame of such
+    a clip is contiguous. `torch.cat` is slow in this layout."""
+    whole: Tensor | None = None
+    start = 0
+    for part in parts:
+        batch, channels, count, *size = part.shape
+        if whole is None:
+            whole = part.new_empty((batch, channels, frames, *size)).contiguous(memory_format=CHANNELS_LAST)
+        whole[:, :, start : start + count] = part
+        start += count
+    assert whole is not None
+    assert start == frames
+    return whole
+
+
 class SideBySide(nn.Module):
-    """What linear layers give of the same input, in one tensor."""
+    """What linear layers give of the same input."""
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., D] to [..., widths of all]."""
-        return torch.cat([layer(x) for layer in self.layers], -1)
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """[..., D] to [..., width] of each."""
+        return tuple(layer(x) for layer in self.layers)
+
+
+class Joined(nn.Module):
+    """The same by one layer, whose weights are theirs one below the other."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        self._widths = [layer.out_features for layer in layers]
+        first = layers[0]
+        with torch.device("meta"):
+            self.one = nn.Linear(first.in_features, sum(self._widths), bias=first.bias is not None)
+        for name, _ in first.named_parameters():
+            whole = torch.cat([layer.get_parameter(name) for layer in layers])
+            self.one.register_parameter(name, nn.Parameter(whole, requires_grad=False))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """[..., D] to [..., width] of each."""
+        return self.one(x).split(self._widths, -1)
 
 
 class Known(nn.Module):
@@ -67,20 +103,17 @@ class Known(nn.Module):
         return self.outcome
 
 
-def fused(module: nn.Module, *names: str) -> nn.Module:
-    """One layer that gives side by side what linear layers of `module` give of the same input. They leave the module,
-    so that their weights are not in memory twice. Quantised weights cannot be joined; their layers stay apart in it."""
+def fused(module: nn.Module, *names: str) -> SideBySide | Joined:
+    """One module that gives what linear layers of `module` give of the same input. They leave `module`, so that their
+    weights are not in memory twice.
+
+    On a GPU they become one layer. On a processor that saves nothing, and strided queries, keys and values make
+    attention slower; and quantised weights cannot be joined.
+    """
     layers: list[nn.Linear] = [getattr(module, name) for name in names]
     for name in names:
         delattr(module, name)
-    if any(type(layer.weight.data) is not Tensor for layer in layers):
-        return SideBySide(layers)
-    weight = torch.cat([layer.weight for layer in layers])
-    biases: list[Tensor | None] = [layer.bias for layer in layers]
-    bias = torch.cat([each for each in biases if each is not None]) if biases[0] is not None else None
-    with torch.device("meta"):
-        one = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    one.weight = nn.Parameter(weight, requires_grad=False)
-    if bias is not None:
-        one.bias = nn.Parameter(bias, requires_grad=False)
-    return one
+    apart = layers[0].weight.device.type == "cpu" or any(
+        type(one.weight.data) is not Tensor for one in layers
+    )
+    return SideBySide(layers) if apart else Joined(layers)

@@ -38,8 +38,8 @@ class JointAttention:
         from diffusers.models.embeddings import apply_rotary_emb
 
         words = encoder_hidden_states.shape[1]
-        joint = attn.to_qkv(torch.cat([encoder_hidden_states, hidden_states], 1))
-        query, key, value = joint.unflatten(-1, (3, attn.heads, -1)).permute(2, 0, 3, 1, 4)
+        joint = torch.cat([encoder_hidden_states, hidden_states], 1)
+        query, key, value = (x.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for x in attn.to_qkv(joint))
         query, key = attn.norm_q(query), attn.norm_k(key)
         if image_rotary_emb is not None:
             for x in (query, key):

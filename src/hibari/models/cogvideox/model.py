@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,8 +14,9 @@ from torch import Tensor
 from hibari.contracts import GenerationRequest, InvalidRequest, ModelSpec
 from hibari.models.checkpoint import Part
 from hibari.models.cogvideox import attention
+from hibari.models.cogvideox.decoder import Decoder
 from hibari.models.cogvideox.positions import rotary
-from hibari.models.cogvideox.schedule import Levels
+from hibari.models.cogvideox.schedule import Levels, norm
 from hibari.models.cogvideox.spec import DYNAMIC
 from hibari.models.folder import Checkpoint
 from hibari.models.parallel import Tokens
@@ -82,6 +84,9 @@ class CogVideoX(Published):
                 field="size",
             )
         stages = plan(self.spec, request, given_F, changes=changes, sigmas=self._levels.sigmas(request.steps))
+        if request.sampler in ("euler", "dpm"):  # the reference's own
+            landing = self._levels.landing(stages[0].sampler, request.steps)
+            stages = tuple(replace(stage, sampler=landing) for stage in stages)
         if request.preset != DYNAMIC:
             return stages
         return tuple(self._levels.dynamic(stage, request) for stage in stages)
@@ -127,9 +132,10 @@ class CogVideoX(Published):
     ) -> Tensor:
         """See the protocol."""
         sigma_B = sigma_BF[:, 0]  # one level for all frames: none can be given
-        norm_B = (sigma_B.square() + (1 - sigma_B).square()).sqrt()
-        alpha, noise, norm = (value[:, None, None, None, None] for value in ((1 - sigma_B), sigma_B, norm_B))
-        x_BCFHW = latent_BCFHW / norm.to(latent_BCFHW)
+        alpha, noise, scale = (
+            value[:, None, None, None, None] for value in (1 - sigma_B, sigma_B, norm(sigma_B))
+        )
+        x_BCFHW = latent_BCFHW / scale.to(latent_BCFHW)
         shown = [x_BCFHW, conditioning["given_BCFHW"]] if "given_BCFHW" in conditioning else [x_BCFHW]
         extra: dict[str, Any] = {}
         if self._transformer.config.get("ofs_embed_dim") is not None:
@@ -146,7 +152,7 @@ class CogVideoX(Published):
             return_dict=False,
             **extra,
         )[0].movedim(2, 1)
-        return (predicted_BCFHW + (noise - alpha) * x_BCFHW) / norm
+        return (predicted_BCFHW + (noise - alpha) * x_BCFHW) / scale
 
     @torch.inference_mode()
     def decode(
@@ -156,14 +162,14 @@ class CogVideoX(Published):
         autoencoder = self._autoencoder.network
         latent = latent_CFHW[None, :, self.spec.lead_frames :].to(self.device, self.dtype)
         latent = latent / autoencoder.config.scaling_factor
-        frames, cache, start = latent.shape[2], None, 0
+        decoder = Decoder(autoencoder.decoder)
+        frames, start = latent.shape[2], 0
         while start < frames:
             end = start + CHUNK + (start == 0)
             chunk = latent[:, :, start:end]
             if autoencoder.post_quant_conv is not None:
                 chunk = autoencoder.post_quant_conv(chunk)
-            pixels, cache = autoencoder.decoder(chunk, conv_cache=cache)
-            yield frames_of(pixels[0])
+            yield frames_of(decoder(chunk)[0])
             start = end
 
     @torch.inference_mode()

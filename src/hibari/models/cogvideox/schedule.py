@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from hibari.contracts import GenerationRequest, WeightsError
+from hibari.diffusion.convention import per_frame
 from hibari.diffusion.guidance import in_interval
+from hibari.diffusion.sampler import Draw, Evaluation, Sampler
 from hibari.models.checkpoint import diffusers_class
 from hibari.models.plan import Stage
 
@@ -38,10 +40,40 @@ class Levels:
         self._sigma_T = noise / (alpha + noise)
 
     def sigmas(self, steps: int) -> list[float]:
-        """Noise levels [steps + 1] down to 0. As the reference's wherever steps divide the network's 1000 timesteps;
-        else its scheduler steps to levels beside those that the network is told next."""
+        """Noise levels [steps + 1] down to 0."""
         self._scheduler.set_timesteps(steps)
         return [*self._sigma_T[self._scheduler.timesteps].tolist(), 0.0]
+
+    def landing(self, sampler: Sampler, steps: int) -> Sampler:
+        """The sampler with the reference's rounding, where steps do not divide the network's timesteps.
+
+        The timesteps that the network is told are rounded each for itself, but a step is always as long as the rounded
+        down share of all: so it lands beside the level that comes next, and what is there is taken for what is at that
+        level, in the path that keeps the variance. The last step may end above 0.
+        """
+        timesteps = len(self._sigma_T)
+        if not timesteps % steps:
+            return sampler
+        levels = self.sigmas(steps)
+        self._scheduler.set_timesteps(steps)
+        ends = [int(told) - timesteps // steps for told in self._scheduler.timesteps]
+        lands = [float(self._sigma_T[end]) if end >= 0 else 0.0 for end in ends]
+
+        def step(
+            x_BCFHW: Tensor,
+            velocity_BCFHW: Tensor,
+            sigma_BF: Tensor,
+            sigma_next_BF: Tensor,
+            previous: Evaluation | None,
+            draw: Draw,
+        ) -> Tensor:
+            landed_BF = sigma_next_BF
+            for level, land in zip(levels, lands, strict=False):
+                landed_BF = torch.where(sigma_BF == level, land, landed_BF)
+            made = sampler(x_BCFHW, velocity_BCFHW, sigma_BF, landed_BF, previous, draw)
+            return made * per_frame(norm(sigma_next_BF) / norm(landed_BF))
+
+        return step
 
     def dynamic(self, stage: Stage, request: GenerationRequest) -> Stage:
         """The stage with a guidance scale that moves between 1 and 1 + the request's from step to step: the reference's
@@ -63,3 +95,8 @@ class Levels:
     def timesteps(self, sigma_B: Tensor) -> Tensor:
         """int64 [B]: the timesteps whose noise levels are nearest."""
         return (sigma_B.double().cpu()[:, None] - self._sigma_T).abs().argmin(1).to(sigma_B.device)
+
+
+def norm(sigma: Tensor) -> Tensor:
+    """By how much our latents are smaller than those of the path that keeps the variance: x = norm * x_vp."""
+    return (sigma.square() + (1 - sigma).square()).sqrt()

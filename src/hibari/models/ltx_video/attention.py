@@ -38,7 +38,7 @@ class SelfAttention:
         """[B, S, D] to the same."""
         from diffusers.models.transformers.transformer_ltx import apply_rotary_emb
 
-        query, key, value = attn.to_qkv(hidden_states).chunk(3, -1)
+        query, key, value = attn.to_qkv(hidden_states)
         query = apply_rotary_emb(attn.norm_q(query), image_rotary_emb)
         key = apply_rotary_emb(attn.norm_k(key), image_rotary_emb)
         heads = [x.unflatten(2, (attn.heads, -1)).transpose(1, 2) for x in (query, key, value)]
@@ -57,7 +57,7 @@ class CrossAttention:
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
         """[B, S, D] from tokens [B, S, D] to words [B, L, D]; the mask [B, 1, L] is what is added."""
-        key, value = attn.to_kv(encoder_hidden_states).chunk(2, -1)
+        key, value = attn.to_kv(encoder_hidden_states)
         query, key = attn.norm_q(attn.to_q(hidden_states)), attn.norm_k(key)
         heads = [x.unflatten(2, (attn.heads, -1)).transpose(1, 2) for x in (query, key, value)]
         mask = None if attention_mask is None else attention_mask[:, None]

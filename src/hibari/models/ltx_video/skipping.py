@@ -32,7 +32,7 @@ def _values_instead(
 ) -> Tensor:
     token_BSD = kwargs["hidden_states"][rows_B]
     fused = getattr(attention, "to_qkv", None)
-    value_BSD = attention.to_v(token_BSD) if fused is None else fused(token_BSD).chunk(3, -1)[2]
+    value_BSD = attention.to_v(token_BSD) if fused is None else fused(token_BSD)[2]
     mixed_BSD = mixed_BSD.clone()
     mixed_BSD[rows_B] = attention.to_out[0](value_BSD)
     return mixed_BSD

@@ -5,7 +5,8 @@ and all else works on one frame at a time. So each convolution keeps the last fr
 frame late; what goes around it waits for it. Nothing is computed twice, and the whole clip is decoded as all at once,
 up to rounding.
 
-A stream is an iterator of tensors [B, C, frames, H, W], one part of a clip after the other.
+A stream is an iterator of tensors [B, C, frames, H, W], one part of a clip after the other. Parts are channels-last,
+which is what norms look at, and small: each of the dozens of steps that a stream goes through holds one or two of them.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from hibari.models.layers import conv3d
+from hibari.models.layers import CHANNELS_LAST, conv3d, joined
 
 Stream = Iterator[Tensor]
+PART_CELLS = 8192  # a part has as many frames as have so many cells, but at least one
 
 
 def stream(
@@ -38,6 +40,7 @@ def stream(
     if decoder.timestep_scale_multiplier is not None:
         assert time_B is not None
         time_B = time_B * decoder.timestep_scale_multiplier
+    latent_BCFHW = latent_BCFHW.contiguous(memory_format=CHANNELS_LAST)
     frames = _conv(decoder.conv_in, iter(latent_BCFHW.split(chunk, dim=2)))
     frames = _residuals(decoder.mid_block, frames, time_B, latent_BCFHW, generator)
     for block in decoder.up_blocks:
@@ -102,10 +105,12 @@ def _upsampled(upsampler: Any, frames: Stream) -> Stream:
     def spread(stream: Stream) -> Stream:
         drop = time - 1
         for x in stream:
-            yield rearrange(
-                x, "b (c t p q) f h w -> b c (f t) (h p) (w q)", t=time, p=rows, q=cols
-            )[:, :, drop:]  # fmt: skip
+            spread_BFHWC = rearrange(
+                x, "b (c t p q) f h w -> b (f t) (h p) (w q) c", t=time, p=rows, q=cols
+            )[:, drop:]  # fmt: skip
             drop = 0
+            most = max(1, PART_CELLS // spread_BFHWC[0, 0, :, :, 0].numel())
+            yield from spread_BFHWC.movedim(-1, 1).split(most, dim=2)
 
     if not upsampler.residual:
         return spread(_conv(upsampler.conv, frames))
@@ -137,12 +142,13 @@ def _conv(conv: Any, frames: Stream) -> Stream:
     back, ahead = (size - 1, 0) if conv.is_causal else ((size - 1) // 2, (size - 1) // 2)
     held: Tensor | None = None
     for x in frames:
-        held = torch.cat([x[:, :, :1]] * back + [x] if held is None else [held, x], dim=2)
+        before = [x[:, :, :1]] * back if held is None else [held]
+        held = joined([*before, x], sum(part.shape[2] for part in before) + x.shape[2])
         if held.shape[2] >= size:
             yield conv3d(conv.conv, held)
             held = held[:, :, held.shape[2] - size + 1 :].clone()  # a view would keep the whole part alive
     if held is not None and ahead:
-        yield conv3d(conv.conv, torch.cat([held] + [held[:, :, -1:]] * ahead, dim=2))
+        yield conv3d(conv.conv, joined([held] + [held[:, :, -1:]] * ahead, held.shape[2] + ahead))
 
 
 def _noised(frames: Stream, scale_C11: Tensor | None, generator: torch.Generator) -> Stream:

@@ -48,8 +48,8 @@ class Attention:
         image_rotary_emb: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Tokens [B, S, D] and words [B, L, D of words] to the same."""
-        video_3BSNE = attn.to_qkv(hidden_states).unflatten(-1, (3, attn.heads, -1)).movedim(2, 0)
-        text_3BLNE = attn.add_qkv_proj(encoder_hidden_states).unflatten(-1, (3, attn.heads, -1)).movedim(2, 0)
+        video_3BSNE = [x.unflatten(-1, (attn.heads, -1)) for x in attn.to_qkv(hidden_states)]
+        text_3BLNE = [x.unflatten(-1, (attn.heads, -1)) for x in attn.add_qkv_proj(encoder_hidden_states)]
         video = (
             rotate(attn.norm_q(video_3BSNE[0]), image_rotary_emb),
             rotate(attn.norm_k(video_3BSNE[1]), image_rotary_emb),
