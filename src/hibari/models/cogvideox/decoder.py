@@ -69,7 +69,8 @@ class Decoder:
 def _normed(norm: Any, x_BCFHW: Tensor, latent_BCFHW: Tensor) -> Iterator[Tensor]:
     """`x` after a `CogVideoXSpatialNorm3D` and SiLU, frame by frame [B, C, 1, H, W].
 
-    The group norm and what the latent makes of it are one factor and one summand a channel and cell of the latent.
+    The group norm and what the latent makes of it are one factor and one summand a channel and cell of the latent, in
+    float32: where a mean is large they nearly cancel.
     """
     group = norm.norm_layer
     mean_BC, var_BC = _statistics(x_BCFHW, group.num_groups)
@@ -84,17 +85,17 @@ def _normed(norm: Any, x_BCFHW: Tensor, latent_BCFHW: Tensor) -> Iterator[Tensor
         factor, summand = (
             F.interpolate(told[:, :, index], size=size)[:, :, None] for told in (factor_BCFHW, summand_BCFHW)
         )
-        yield F.silu(torch.addcmul(summand, x, factor), inplace=True)
+        yield F.silu(torch.addcmul(summand, x.float(), factor), inplace=True).to(x.dtype)
 
 
 def _statistics(x_BCFHW: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel's group [B, C]."""
+    """Mean and variance of each channel's group [B, C], in float32."""
 
     def of_group(value_BC: Tensor) -> Tensor:
         mean_BG = value_BC.unflatten(1, (groups, -1)).mean(2)
         return mean_BG.repeat_interleave(value_BC.shape[1] // groups, dim=1)
 
-    mean_BC = of_group(x_BCFHW.mean((2, 3, 4)))
+    mean_BC = of_group(x_BCFHW.mean((2, 3, 4), dtype=torch.float32))
     # Two passes of plain sums: torch.var_mean takes six times as long where channels are last.
     around = (x - mean_BC[..., None, None, None] for x in x_BCFHW.split(1, 2))
     return mean_BC, of_group(torch.stack([x.square_().mean((2, 3, 4)) for x in around]).mean(0))
