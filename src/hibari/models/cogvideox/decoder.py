@@ -1,4 +1,4 @@
-"""The decoder of CogVideoX, with its activations twice in memory instead of ten times.
+"""The decoder of CogVideoX, in a part of the memory and of the time.
 
 Its group norms mix the frames of a chunk, so a chunk's activations must be whole where a norm is. Everything between
 two norms looks at a frame and the two before it, so it is done frame by frame: normalised, bent, convolved, added. What

@@ -159,8 +159,13 @@ class CogVideoX(Published):
         self, latent_CFHW: Tensor, generator: torch.Generator | None = None, *, preset: str = ""
     ) -> Iterator[Tensor]:
         """See the protocol; CHUNK latent frames at a time, the first one with the first of them."""
-        autoencoder = self._autoencoder.network
         latent = latent_CFHW[None, :, self.spec.lead_frames :].to(self.device, self.dtype)
+        for pixels in self._pixels(latent):
+            yield frames_of(pixels[0])
+
+    def _pixels(self, latent: Tensor) -> Iterator[Tensor]:
+        """Pixels [B, 3, frames, height, width] in [-1, 1] of a latent without leading frames, chunk by chunk."""
+        autoencoder = self._autoencoder.network
         latent = latent / autoencoder.config.scaling_factor
         decoder = Decoder(autoencoder.decoder)
         frames, start = latent.shape[2], 0
@@ -169,7 +174,7 @@ class CogVideoX(Published):
             chunk = latent[:, :, start:end]
             if autoencoder.post_quant_conv is not None:
                 chunk = autoencoder.post_quant_conv(chunk)
-            yield frames_of(decoder(chunk)[0])
+            yield decoder(chunk)
             start = end
 
     @torch.inference_mode()
@@ -189,8 +194,7 @@ class CogVideoX(Published):
 
         @torch.inference_mode()
         def decode(latent: Tensor) -> Tensor:
-            autoencoder = self._autoencoder.network
-            return autoencoder.decode(latent / autoencoder.config.scaling_factor).sample
+            return torch.cat(list(self._pixels(latent)), dim=2)
 
         return preview_map(decode, self.spec.latent_channels, device=self.device, dtype=self.dtype)
 

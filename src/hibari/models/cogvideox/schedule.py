@@ -54,8 +54,7 @@ class Levels:
         timesteps = len(self._sigma_T)
         if not timesteps % steps:
             return sampler
-        levels = self.sigmas(steps)
-        self._scheduler.set_timesteps(steps)
+        levels = self.sigmas(steps)  # sets the scheduler's timesteps, too
         ends = [int(told) - timesteps // steps for told in self._scheduler.timesteps]
         lands = [float(self._sigma_T[end]) if end >= 0 else 0.0 for end in ends]
 

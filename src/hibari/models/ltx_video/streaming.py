@@ -109,7 +109,8 @@ def _upsampled(upsampler: Any, frames: Stream) -> Stream:
                 x, "b (c t p q) f h w -> b (f t) (h p) (w q) c", t=time, p=rows, q=cols
             )[:, drop:]  # fmt: skip
             drop = 0
-            most = max(1, PART_CELLS // spread_BFHWC[0, 0, :, :, 0].numel())
+            height, width = spread_BFHWC.shape[2:4]
+            most = max(1, PART_CELLS // (height * width))
             yield from spread_BFHWC.movedim(-1, 1).split(most, dim=2)
 
     if not upsampler.residual:
