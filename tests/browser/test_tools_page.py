@@ -57,7 +57,7 @@ def test_every_tool_asks_for_what_it_says(page: Page, server: Server, axe: str) 
 
     def other() -> None:
         says("a cat becomes a dog")
-        page.get_by_title("a dog").click()
+        page.get_by_title("a dog", exact=True).click()
 
     def blend() -> None:
         other()
