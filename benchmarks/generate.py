@@ -4,7 +4,7 @@ What a person waits for is in the figure: reading the prompt, all sampler steps,
 Importing and loading are timed apart, since a server pays for them once. The first run is thrown away: it loads the
 text encoder and warms caches. Every run has a prompt and a seed of its own, so nothing can come out of a cache.
 
-    .venv/bin/python benchmarks/generate.py [--model mini] [--seconds 4] [--repeats 5] [--json]
+    .venv/bin/python benchmarks/generate.py [--model mini] [--size 1280x720 --fps 24] [--repeats 5] [--json]
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from time import perf_counter
 
 from hibari import catalog
+from hibari.cli.sizes import parse_size
 from hibari.contracts import GenerationRequest
 from hibari.settings import Settings
 
@@ -49,7 +50,7 @@ def cpu_model() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def measure(model: str, seconds: float, repeats: int) -> dict[str, object]:
+def measure(model: str, seconds: float, repeats: int, size: str | None, fps: int | None) -> dict[str, object]:
     """Load the model, make 1 + `repeats` clips, and return the figures."""
     settings = Settings.from_environment()
     began_s = perf_counter()
@@ -63,8 +64,9 @@ def measure(model: str, seconds: float, repeats: int) -> dict[str, object]:
     loaded = catalog.load(model, device=prepare_torch(settings))
     loaded_s = perf_counter()
 
+    pixels = parse_size(size, loaded.spec) if size else None
     requests = [
-        GenerationRequest.resolve(loaded.spec, prompt(run), seconds=seconds, seed=run)
+        GenerationRequest.resolve(loaded.spec, prompt(run), seconds=seconds, seed=run, size=pixels, fps=fps)
         for run in range(1 + repeats)
     ]
     runs = []
@@ -87,7 +89,9 @@ def measure(model: str, seconds: float, repeats: int) -> dict[str, object]:
     return {
         "model": model,
         "size": f"{request.width}x{request.height}",
+        "fps": request.fps,
         "steps": request.steps,
+        "precision": loaded.spec.precision,
         "video_s": video_s,
         "repeats": repeats,
         "video_s_per_s": video_s / statistics.median(totals),
@@ -116,12 +120,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Seconds of video per second of wall time.")
     parser.add_argument("--model", default="mini", choices=catalog.names())
     parser.add_argument("--seconds", type=float, default=4.0, help="length of each clip")
+    parser.add_argument("--size", help="WIDTHxHEIGHT or a name; else the model's own")
+    parser.add_argument("--fps", type=int, help="frames a second; else the model's own")
     parser.add_argument("--repeats", type=int, default=5, help="runs that count, at least 1")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     if options.repeats < 1:
         parser.error(f"--repeats is {options.repeats}; must be at least 1")
-    figures = measure(options.model, options.seconds, options.repeats)
+    figures = measure(options.model, options.seconds, options.repeats, options.size, options.fps)
     if options.json:
         print(json.dumps(figures))
         return

@@ -197,6 +197,7 @@ class ModelSpec:
         presets: published ways to run it.
         kinds: what it can make a clip of; "prompt" is missing where it wants a picture, too.
         quantised: what its weights were turned into, "int8" or "fp8"; "" is nothing.
+        precision: what its networks compute in, as loaded here.
         software: packages whose versions a recipe should tell, besides Hibari's own.
         reference_step_s: seconds a step of a default clip, with all that comes after the steps, where it was measured;
             a first guess for machines that have not made one yet.
@@ -231,6 +232,7 @@ class ModelSpec:
     presets: tuple[Preset, ...] = ()
     kinds: tuple[Kind, ...] = KINDS
     quantised: str = ""
+    precision: Literal["float32", "bfloat16"] = "float32"
     software: tuple[str, ...] = ()
     reference_step_s: float | None = None
 

@@ -5,6 +5,7 @@
 | `HIBARI_MODEL` | the model when none is named | `mini` |
 | `HIBARI_THREADS` | processor threads that torch uses | all cores that this process may use |
 | `HIBARI_DEVICE` | `auto` (a GPU if there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1` | `auto` |
+| `HIBARI_PRECISION` | `float32` or `bfloat16`; `auto`: bfloat16 on a GPU, and for `mini` on a CPU with AMX | `auto` |
 | `HIBARI_CACHE` | folder for what can be computed again, such as read prompts | `hibari` in the user's cache folder |
 | `HIBARI_MEMORY_MB` | memory that models and generations may take together | most of what is free |
 | `HIBARI_HISTORY_MB` | memory for what Pyramid Flow keeps of frames for those that follow; 0 is none | `1024` |
@@ -51,6 +52,7 @@ class Settings:
         model: the model when none is named; the catalog knows whether it exists.
         threads: processor threads that torch uses, 1 to MAX_THREADS.
         device: "auto", "cpu", "cuda", or "cuda:" with a GPU's number.
+        precision: "auto", "float32" or "bfloat16": what networks compute in.
         cache: folder for what can be computed again; it need not exist.
         memory_bytes: what models and generations may take together; None for most of what is free.
         history_bytes: what Pyramid Flow may keep of frames for those that follow.
@@ -62,6 +64,7 @@ class Settings:
     model: str
     threads: int
     device: str
+    precision: str
     cache: Path
     memory_bytes: int | None
     history_bytes: int
@@ -81,6 +84,7 @@ class Settings:
             model=values.get("HIBARI_MODEL") or "mini",
             threads=_threads(values.get("HIBARI_THREADS") or str(_available_cores())),
             device=_device(values.get("HIBARI_DEVICE") or "auto"),
+            precision=_precision(values.get("HIBARI_PRECISION") or "auto"),
             cache=_cache(values),
             memory_bytes=_memory_bytes(values.get("HIBARI_MEMORY_MB") or ""),
             models=_models(values),
@@ -237,6 +241,14 @@ def _device(value: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", value):
         raise InvalidRequest(
             f"HIBARI_DEVICE is {value!r}; must be auto, cpu, cuda, or a GPU as cuda:1", field="HIBARI_DEVICE"
+        )
+    return value
+
+
+def _precision(value: str) -> str:
+    if value not in ("auto", "float32", "bfloat16"):
+        raise InvalidRequest(
+            f"HIBARI_PRECISION is {value!r}; must be auto, float32 or bfloat16", field="HIBARI_PRECISION"
         )
     return value
 

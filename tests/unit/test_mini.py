@@ -537,9 +537,9 @@ def test_frames_are_encoded_as_the_networks_pixels(mini: Model) -> None:
 
 
 def test_decoding_yields_chunks_of_the_autoencoders_frames(mini: Model) -> None:
-    latent = random_like((CHANNELS, 3, 2, 3))
+    latent = random_like((CHANNELS, 4, 2, 3))
     chunks = list(mini.decode(latent))
-    assert [tuple(chunk.shape) for chunk in chunks] == [(1, 32, 48, 3), (4, 32, 48, 3), (4, 32, 48, 3)]
+    assert [tuple(chunk.shape) for chunk in chunks] == [(9, 32, 48, 3), (4, 32, 48, 3)]
     pixels = small_autoencoder().decode(latent[None])[0].add(1).mul(127.5).clamp(0, 255)
     difference = torch.cat(chunks).float() - rearrange(pixels, "c t h w -> t h w c")
     assert difference.abs().max() <= 0.51
@@ -601,6 +601,18 @@ def test_shipped_weights_make_what_is_asked_for(seconds: float, frames: int, shi
     )
 
 
+def test_what_bfloat16_makes_cannot_be_told_from_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = {}
+    for precision in ("float32", "bfloat16"):
+        monkeypatch.setenv("HIBARI_PRECISION", precision)
+        model = catalog.load("mini-fast", device=CPU)
+        clip = generate(model, resolved(model, seconds=0))
+        assert clip.recipe.extra.get("precision", "float32") == precision
+        clips[precision] = np.stack(list(clip.frames)).astype(float)
+    error = np.square(clips["float32"] - clips["bfloat16"]).mean()
+    assert 0 < error < 255**2 / 10**4, "40 dB; 52 were measured"
+
+
 def test_shipped_weights_fit_the_catalog(shipped: Model) -> None:
     assert shipped.rgb_from_latent.shape == (shipped.spec.latent_channels + 1, 3 * PREVIEW_PX**2)
 
@@ -649,7 +661,7 @@ with torch.inference_mode():
 
 
 def test_the_footprint_is_what_a_process_takes(shipped: Model) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HIBARI_PRECISION": "float32"}  # what takes more
     done = subprocess.run(
         [sys.executable, "-c", MEASURED], env=environment, capture_output=True, text=True, check=True
     )

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from hibari.contracts import GenerationRequest, InvalidRequest
-from hibari.models.checkpoint import diffusers_class, dtype_for, silence
+from hibari.models.checkpoint import diffusers_class, silence
 from hibari.models.folder import read_json
+from hibari.models.precision import dtype_for
 
 PIPELINES = ("LTXPipeline", "CogVideoXPipeline", "MochiPipeline")
 

@@ -17,12 +17,15 @@ def recipe_of(
     request: GenerationRequest, model: Model, extra: Mapping[str, object], upscaled: int = 1
 ) -> Recipe:
     """The recipe of a clip that `model` made of `request` and enlarged `upscaled` times."""
-    quantised = {"quantised": model.spec.quantised} if model.spec.quantised else {}
+    spec = model.spec
+    how = {"quantised": spec.quantised} if spec.quantised else {}
+    if spec.precision != "float32":
+        how["precision"] = spec.precision
     return Recipe(
         request=request,
         weights_sha256=model.weights_sha256,
-        versions={**versions(), **{name: metadata.version(name) for name in model.spec.software}},
-        extra={**extra, **quantised},
+        versions={**versions(), **{name: metadata.version(name) for name in spec.software}},
+        extra={**extra, **how},
         postprocess=_said(request, upscaled),
     )
 

@@ -9,7 +9,7 @@ from queue import Queue
 
 from hibari.media.frames import Frame
 
-DEPTH = 4  # frames: a chunk of hibari-mini's decoder; 25 MB of 1920x1080
+DEPTH = 4  # frames; 25 MB of 1920x1080
 
 
 @contextmanager

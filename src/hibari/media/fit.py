@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
 
 from hibari.contracts import ClipStream
 from hibari.media.frames import Frame
@@ -16,8 +15,8 @@ def fit(clip: ClipStream, *, width: int, height: int, fps: int, frames: int) -> 
     """The clip with another size, rate and length. Whatever is equal already stays untouched.
 
     First time, then space: frame i is shown at i / fps seconds and is drawn from the two frames of the source
-    around that moment by `retime`. Then the largest central part that has the wanted
-    shape is resized with a Lanczos filter; nothing is stretched. What was done is added to the recipe's
+    around that moment by `retime`. Then the largest central part that has the wanted shape is resized: by cubic
+    interpolation where it becomes larger, by means where it becomes smaller. What was done is added to the recipe's
     `postprocess`.
 
     Raises:
@@ -42,13 +41,13 @@ def fit(clip: ClipStream, *, width: int, height: int, fps: int, frames: int) -> 
         done.append(f"kept the first {frames} of {clip.frame_count} frames")
     if (width, height) != (clip.width, clip.height):
         box = central_box(clip.width, clip.height, width, height)
-        stream = _resized(stream, box, width, height)
+        stream = _resized(stream, width, height)
         box_width, box_height = box[2] - box[0], box[3] - box[1]
         if (box_width, box_height) != (clip.width, clip.height):
             done.append(
                 f"cropped centrally from {clip.width}x{clip.height} to {box_width:.6g}x{box_height:.6g} px"
             )
-        done.append(f"resized from {box_width:.6g}x{box_height:.6g} to {width}x{height} px (Lanczos)")
+        done.append(f"resized from {box_width:.6g}x{box_height:.6g} to {width}x{height} px")
     if not done:
         return clip
     return ClipStream(
@@ -74,9 +73,15 @@ def central_box(width: int, height: int, to_width: int, to_height: int) -> tuple
     return left, top, left + box_width, top + box_height
 
 
-def _resized(
-    source: Iterator[Frame], box: tuple[float, float, float, float], width: int, height: int
-) -> Iterator[Frame]:
+def _resized(source: Iterator[Frame], width: int, height: int) -> Iterator[Frame]:
+    """The whole frame, as large as it must be to fill the wanted one; then its middle. The sides of the large one are
+    whole pixels, so that a shape may change by half of one."""
+    import cv2  # it takes a fifth of a second
+
     for frame in source:
-        image = Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS, box=box)
-        yield np.asarray(image)
+        rows, columns = frame.shape[:2]
+        scale = max(width / columns, height / rows)
+        size = max(width, round(columns * scale)), max(height, round(rows * scale))
+        large = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+        left, top = (size[0] - width) // 2, (size[1] - height) // 2
+        yield np.ascontiguousarray(large[top : top + height, left : left + width], np.uint8)

@@ -38,11 +38,6 @@ def diffusers_class(name: str) -> Any:
         ) from error
 
 
-def dtype_for(device: torch.device) -> torch.dtype:
-    """bfloat16 on a GPU, float32 on a processor, where bfloat16 can be hundreds of times slower."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
-
-
 class Part:
     """A network of a checkpoint. Its keys and shapes are checked when this is made; its tensors come into memory when
     `network` is first asked for, memory-mapped and straight onto the device, and go with `release`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -13,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hibari.contracts import ModelSpec
-from hibari.models.checkpoint import Part, dtype_for
+from hibari.models.checkpoint import Part
 from hibari.models.folder import fingerprint
 from hibari.models.layers import Known
+from hibari.models.precision import dtype_for, precision_of
 from hibari.models.protocol import Footprint
 from hibari.models.text_encoder import TextEncoder
 
@@ -37,7 +39,8 @@ class Published:
 
     def _open(self, spec: ModelSpec, paths: Sequence[Path], device: torch.device) -> None:
         """Say who it is: quantised weights are other weights."""
-        self.spec, self.device, self.dtype = spec, device, dtype_for(device)
+        self.device, self.dtype = device, dtype_for(device)
+        self.spec = replace(spec, precision=precision_of(self.dtype))
         digest = fingerprint(*paths)
         if spec.quantised:
             self.plain = True  # projections of quantised weights cannot be joined

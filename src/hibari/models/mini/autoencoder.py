@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from hibari.models.layers import ChannelNorm
+from hibari.models.mini.layers import ChannelNorm, Convolution, Pointwise
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ TIME_FACTOR = 4
 SPACE_FACTOR = 16
 
 Cache = list[Tensor]
-"""What streaming remembers: for each block in turn, its input of the latent frame before, [B, C, H, W]."""
+"""What streaming remembers: for each block in turn, its input of the latent frame before, [B, H, W, C]."""
 
 
 def pixels_from_frames(frames_BTHWC: Tensor) -> Tensor:
@@ -64,28 +64,20 @@ class Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = ChannelNorm(width)
-        self.previous = nn.Conv2d(width, width, 1, bias=False)
-        self.conv_in = nn.Conv2d(width, width, 3, padding=1)
-        self.conv_out = nn.Conv2d(width, width, 3, padding=1)
+        self.previous = Pointwise(width, width, bias=False)
+        self.conv_in = Convolution(width, width)
+        self.conv_out = Convolution(width, width)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)  # pyright: ignore[reportArgumentType]
 
-    def forward(self, x_BFCHW: Tensor, cache: Iterator[Tensor] | None, keep: Cache) -> Tensor:
-        """[B, F, C, H, W] to the same; takes the frame before from `cache` and leaves its own last in `keep`."""
-        batch, frames = x_BFCHW.shape[:2]
-        x = x_BFCHW.flatten(0, 1)
-        h = self.norm(x)
-        h_BF = h.unflatten(0, (batch, frames))
-        before = next(cache) if cache else torch.zeros_like(h_BF[:, 0])
-        keep.append(h_BF[:, -1])
-        shifted = torch.cat([before[:, None], h_BF[:, :-1]], 1).flatten(0, 1)
+    def forward(self, x_BFHWC: Tensor, cache: Iterator[Tensor] | None, keep: Cache) -> Tensor:
+        """[B, F, H, W, C] to the same; takes the frame before from `cache` and leaves its own last in `keep`."""
+        h = self.norm(x_BFHWC)
+        before = next(cache) if cache else torch.zeros_like(h[:, 0])
+        keep.append(h[:, -1])
+        shifted = torch.cat([before[:, None], h[:, :-1]], 1)
         h = F.silu(self.conv_in(F.silu(h + self.previous(shifted))))
-        return (x + self.conv_out(h)).unflatten(0, (batch, frames))
-
-
-def _frames(layer: nn.Module, x_BFCHW: Tensor) -> Tensor:
-    """Apply a picture layer to every frame."""
-    return layer(x_BFCHW.flatten(0, 1)).unflatten(0, x_BFCHW.shape[:2])
+        return x_BFHWC + self.conv_out(h)
 
 
 class Decoder(nn.Module):
@@ -95,34 +87,40 @@ class Decoder(nn.Module):
         super().__init__()
         w1, w2, w3 = config.widths
         n1, n2, n3 = config.blocks
-        self.stem = nn.Conv2d(config.latent_channels, w3, 3, padding=1)
+        self.stem = Convolution(config.latent_channels, w3)
         self.stage_3 = nn.ModuleList(Block(w3) for _ in range(n3))
-        self.up_2 = nn.Conv2d(w3, w2 * 4, 1)
+        self.up_2 = Pointwise(w3, w2 * 4)
         self.stage_2 = nn.ModuleList(Block(w2) for _ in range(n2))
-        self.up_1 = nn.Conv2d(w2, w1 * 4, 1)
+        self.up_1 = Pointwise(w2, w1 * 4)
         self.stage_1 = nn.ModuleList(Block(w1) for _ in range(n1))
         self.norm = ChannelNorm(w1)
-        self.up_0 = nn.Conv2d(w1, config.out_width * 4, 3, padding=1)
+        self.up_0 = Convolution(w1, config.out_width * 4)
         # 3x3 at half size, so that neighbouring patches share their borders and none shows.
-        self.head = nn.Conv2d(config.out_width, 3 * TIME_FACTOR * 4, 3, padding=1)
+        self.head = Convolution(config.out_width, 3 * TIME_FACTOR * 4)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # pyright: ignore[reportArgumentType]
 
-    def forward(self, latent_BFCHW: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
-        """Folded pixels [B, F, 12, 16 H, 16 W] of whitened latents [B, F, C, H, W], and what the next chunk needs."""
+    def forward(self, latent_BFHWC: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
+        """Folded pixels [B, F, 8 H, 8 W, 3 * 4 * 2 * 2] of whitened latents [B, F, H, W, C], and what the next chunk
+        needs."""
         keep: Cache = []
         past = iter(cache) if cache else None
-        h = _frames(self.stem, latent_BFCHW)
+        h = self.stem(latent_BFHWC)
         for block in self.stage_3:
             h = block(h, past, keep)
-        h = F.pixel_shuffle(_frames(self.up_2, h), 2)
+        h = _shuffled(self.up_2(h))
         for block in self.stage_2:
             h = block(h, past, keep)
-        h = F.pixel_shuffle(_frames(self.up_1, h), 2)
+        h = _shuffled(self.up_1(h))
         for block in self.stage_1:
             h = block(h, past, keep)
-        h = F.silu(F.pixel_shuffle(_frames(self.up_0, _frames(self.norm, h)), 2))
-        return F.pixel_shuffle(_frames(self.head, h), 2), keep
+        h = F.silu(_shuffled(self.up_0(self.norm(h))))
+        return self.head(h), keep
+
+
+def _shuffled(x_BFHWC: Tensor) -> Tensor:
+    """[B, F, H, W, 4 C] to [B, F, 2 H, 2 W, C], in the order of torch's `pixel_shuffle`."""
+    return rearrange(x_BFHWC, "b f h w (c p q) -> b f (h p) (w q) c", p=2, q=2)
 
 
 class Autoencoder(nn.Module):
@@ -156,13 +154,12 @@ class Autoencoder(nn.Module):
         return torch.einsum("bfdhw,dc->bcfhw", blocks, self.basis * (self.latent_std / self.component_std))
 
     def decode_blocks(self, latent_BCFHW: Tensor, cache: Cache | None) -> tuple[Tensor, Cache]:
-        """Pixels [B, 3, 4F, H, W], four frames for each latent frame, and what the next chunk has to know."""
-        white = latent_BCFHW.transpose(1, 2) / self.latent_std[:, None, None]
-        linear = (
-            torch.einsum("bfchw,dc->bfdhw", white, self.basis * self.component_std) + self.mean[:, None, None]
-        )
-        residual, keep = self.decoder(white, cache)
-        return _unfold(F.pixel_shuffle(linear, SPACE_FACTOR) + residual), keep
+        """Pixels [B, 3, 4F, H, W], four frames for each latent frame, and what the next chunk has to know. The decoder
+        may compute in another precision than the linear way back."""
+        white = rearrange(latent_BCFHW, "b c f h w -> b f h w c") / self.latent_std
+        linear = white @ (self.basis * self.component_std).T + self.mean
+        residual, keep = self.decoder(white.to(self.decoder.head.weight.dtype), cache)
+        return _unfold(linear, SPACE_FACTOR) + _unfold(residual.to(linear.dtype), 2), keep
 
     def decode(self, latent_BCFHW: Tensor) -> Tensor:
         """Pixels [B, 3, 1 + 4k, H, W] of latents that begin with a clip's first latent frame."""
@@ -190,5 +187,8 @@ def fold(pixels_BCTHW: Tensor) -> Tensor:
     return rearrange(pixels_BCTHW, "b c (f t) h w -> b f (c t) h w", t=TIME_FACTOR)
 
 
-def _unfold(folded_BFCHW: Tensor) -> Tensor:
-    return rearrange(folded_BFCHW, "b f (c t) h w -> b c (f t) h w", t=TIME_FACTOR)
+def _unfold(folded_BFHWC: Tensor, side: int) -> Tensor:
+    """[B, F, H, W, 3 * 4 * side * side] -> [B, 3, 4F, side H, side W]."""
+    return rearrange(
+        folded_BFHWC, "b f h w (c t p q) -> b c (f t) (h p) (w q)", c=3, t=TIME_FACTOR, p=side, q=side
+    )

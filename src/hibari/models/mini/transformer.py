@@ -28,6 +28,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from hibari.models.mini.layers import Convolution, gathered, spread
+
 PATCH = 2
 FOURIER = 64  # features of a noise level
 FIELDS = 4  # fields a cell, in each direction
@@ -192,20 +194,8 @@ class Block(nn.Module):
         x_BFPD = torch.addcmul(x_BFPD, 1 + gate_a, attended.unflatten(1, frames))
         said = self.words(norm(x_BFPD).flatten(1, 2), *words, words_mask)
         x_BFPD = x_BFPD + said.unflatten(1, frames)
-        h = F.gelu(self.mlp_in(modulate(x_BFPD, shift_m, scale_m)), approximate="tanh")
+        h = F.gelu(self.mlp_in(modulate(x_BFPD, shift_m, scale_m)))
         return torch.addcmul(x_BFPD, 1 + gate_m, self.mlp_out(h))
-
-
-class Convolution(nn.Conv2d):
-    """3x3 over pictures whose channels come last, as norms and linear layers want them."""
-
-    def __init__(self, width_in: int, width_out: int) -> None:
-        super().__init__(width_in, width_out, 3, padding=1)
-
-    def forward(self, x_BFHWC: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """[B, F, H, W, C] to the same with its own width."""
-        x = super().forward(x_BFHWC.flatten(0, 1).permute(0, 3, 1, 2))
-        return x.permute(0, 2, 3, 1).unflatten(0, x_BFHWC.shape[:2])
 
 
 class CellBlock(nn.Module):
@@ -279,16 +269,6 @@ class Refiner(nn.Module):
         return x0 + self.down(gathered(h, FIELDS))
 
 
-def spread(x: Tensor, side: int) -> Tensor:
-    """[B, F, H, W, side^2 C] to [B, F, side H, side W, C]."""
-    return rearrange(x, "b f h w (p q c) -> b f (h p) (w q) c", p=side, q=side)
-
-
-def gathered(x: Tensor, side: int) -> Tensor:
-    """The way back of `spread`."""
-    return rearrange(x, "b f (h p) (w q) c -> b f h w (p q c)", p=side, q=side)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Words:
     """A batch of prompts as the transformer has read them.
@@ -349,8 +329,14 @@ class Transformer(nn.Module):
         """
         return self.velocity(latent_BCFHW, sigma_BF, self.read(text_BLD, mask_BL), start_B)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in; the latents that it is given, and its answers, may be of another."""
+        return self.text_null.dtype
+
     def read(self, text_BLD: Tensor, mask_BL: Tensor) -> Words:
         """What depends on the prompt alone, and so is the same at every step."""
+        text_BLD = text_BLD.to(self.dtype)
         said_B1 = mask_BL.any(1, keepdim=True)
         pooled = (text_BLD * mask_BL[..., None]).sum(1) / mask_BL.sum(1, keepdim=True).clamp(min=1)
         pooled = torch.where(said_B1, self.pooled_in(pooled), self.text_null)
@@ -369,9 +355,9 @@ class Transformer(nn.Module):
             max=LATENT_FRAMES - 1
         )
         time_BFD, when_BFD = self.time[frame_BF].chunk(2, -1)
-        level_BFD = self.sigma_in(fourier(sigma_BF).to(latent_BCFHW)) + words.pooled_BD[:, None] + when_BFD
+        level_BFD = self.sigma_in(fourier(sigma_BF).to(self.dtype)) + words.pooled_BD[:, None] + when_BFD
         level_BFD = F.silu(level_BFD)
-        noisy = rearrange(latent_BCFHW, "b c f h w -> b f h w c")
+        noisy = rearrange(latent_BCFHW, "b c f h w -> b f h w c").to(self.dtype)
         cells = self.latent_in(noisy)
         for block in self.cells_in:
             cells = block(cells, level_BFD)
@@ -390,7 +376,7 @@ class Transformer(nn.Module):
             cells = block(cells, level_BFD)
         cells = F.silu(norm(cells))
         x0 = self.refiner(self.latent_out(cells), noisy, cells, level_BFD)
-        x0_BCFHW = rearrange(x0, "b f h w c -> b c f h w")
+        x0_BCFHW = rearrange(x0, "b f h w c -> b c f h w").to(latent_BCFHW.dtype)
         return (latent_BCFHW - x0_BCFHW) / sigma_BF.clamp(min=MIN_SIGMA)[:, None, :, None, None]
 
 

