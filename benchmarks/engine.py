@@ -63,6 +63,7 @@ from hibari.engine.state import initial_state
 from hibari.models.plan import SAMPLERS, plan
 from hibari.models.protocol import Model
 from hibari.settings import Settings
+from hibari.training.evaluate.metrics import psnr
 
 REQUESTS, ARRIVE_AFTER = 8, 1 / 3  # of a single clip's time
 MOST_ROWS = 8
@@ -506,7 +507,7 @@ def lossy(bench: Bench) -> Figures:
     cache = TextCache()
     speed: dict[str, list[float]] = {name: [] for name in options}
     difference: dict[str, list[float]] = {name: [] for name in options}
-    psnr: dict[str, list[float]] = {name: [] for name in options}
+    decibels: dict[str, list[float]] = {name: [] for name in options}
     bench.frames(base, cache)
     for number in range(bench.prompts):
         cache.encode(bench.model, prompt(number))
@@ -520,22 +521,16 @@ def lossy(bench: Bench) -> Figures:
                 default, default_s = frames, taken_s
             speed[name].append(default_s / taken_s)
             difference[name].append(float(np.abs(frames - default).mean()))
-            psnr[name].append(_psnr_db(frames, default))
+            decibels[name].append(psnr(frames, default))
     return {
         name: {
             "speed_ratio": median(speed[name]),
             "mean_difference_of_255": median(difference[name]),
-            "psnr_db": median(psnr[name]),
+            "psnr_db": median(decibels[name]),
         }
         for name in options
         if name != "default"
     }
-
-
-def _psnr_db(one: np.ndarray, other: np.ndarray) -> float:
-    """Peak signal to noise of 8-bit frames; 100 stands for equal ones."""
-    error = float(((one - other) ** 2).mean())
-    return 100.0 if error == 0 else float(10 * np.log10(255**2 / error))
 
 
 # ---------------------------------------------------------------- the command

@@ -28,6 +28,7 @@ from hibari.settings import Settings
 from hibari.tools.sources import encode
 from hibari.training.evaluate import Case, cases, weights
 from hibari.training.evaluate.lessons import CLASSES
+from hibari.training.evaluate.metrics import psnr
 from hibari.training.world.backdrops import BACKDROPS
 from hibari.training.world.captions import caption
 from hibari.training.world.render import render
@@ -65,12 +66,6 @@ class Bench:
         """A row of the picture: frames from the first to the last."""
         chosen = np.linspace(0, len(clip.frames) - 1, SHOWN).round().astype(int)
         self.rows.append((name, [clip.frames[index] for index in chosen]))
-
-
-def psnr(one: np.ndarray, other: np.ndarray) -> float:
-    """dB over 8-bit values; 99 where nothing differs."""
-    error = np.square(one.astype(np.float64) - other).mean()
-    return 99.0 if error == 0 else float(10 * np.log10(255**2 / error))
 
 
 def change(one: np.ndarray, other: np.ndarray) -> float:
@@ -120,7 +115,14 @@ def joins(bench: Bench) -> None:
         [tools.Wish(prompt, extend=clip, options=options) for prompt, clip in zip(prompts, one, strict=True)]
     )
     length = len(one[0])
-    bench.figures["extend"] = {"seam": mean(seam(clip.frames, length) for clip in made)}
+    middle = 4 * (length // 8) + 1  # between two latent frames, as a seam is
+    bench.figures["extend"] = {
+        "seam": mean(seam(clip.frames, length) for clip in made),
+        "the middle of a real clip that went through the autoencoder": mean(
+            seam(through(bench.model, clip), middle) for clip in one
+        ),
+        "the middle of a real clip": mean(seam(clip, middle) for clip in one),
+    }
     bench.show("extend: two seconds more", made[0])
     made = bench.make(
         [

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hibari.training.evaluate.metrics import psnr
 from hibari.training.world.backdrops import BACKDROPS, Window
 from hibari.training.world.render import _crisp, render
 from hibari.training.world.spec import LOOKS, WEATHERS, ClipSpec, Figure
@@ -42,10 +43,6 @@ def scene(**changes: object) -> ClipSpec:
 def averaged_down(frame: np.ndarray) -> np.ndarray:
     size = (frame.shape[1] // DENSITY, frame.shape[0] // DENSITY)
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-
-
-def psnr(one: np.ndarray, other: np.ndarray) -> float:
-    return float(10 * np.log10(255**2 / np.square(one.astype(np.float64) - other).mean()))
 
 
 def table() -> np.ndarray:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
-
 from hibari.contracts import ClipStream
 from hibari.media.frames import Frame
 
@@ -41,7 +39,9 @@ def fit(clip: ClipStream, *, width: int, height: int, fps: int, frames: int) -> 
         done.append(f"kept the first {frames} of {clip.frame_count} frames")
     if (width, height) != (clip.width, clip.height):
         box = central_box(clip.width, clip.height, width, height)
-        stream = _resized(stream, width, height)
+        from hibari.media.resize import resized
+
+        stream = resized(stream, width, height)
         box_width, box_height = box[2] - box[0], box[3] - box[1]
         if (box_width, box_height) != (clip.width, clip.height):
             done.append(
@@ -71,17 +71,3 @@ def central_box(width: int, height: int, to_width: int, to_height: int) -> tuple
     box_height = min(float(height), width * to_height / to_width)
     left, top = (width - box_width) / 2, (height - box_height) / 2
     return left, top, left + box_width, top + box_height
-
-
-def _resized(source: Iterator[Frame], width: int, height: int) -> Iterator[Frame]:
-    """The whole frame, as large as it must be to fill the wanted one; then its middle. The sides of the large one are
-    whole pixels, so that a shape may change by half of one."""
-    import cv2  # it takes a fifth of a second
-
-    for frame in source:
-        rows, columns = frame.shape[:2]
-        scale = max(width / columns, height / rows)
-        size = max(width, round(columns * scale)), max(height, round(rows * scale))
-        large = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
-        left, top = (size[0] - width) // 2, (size[1] - height) // 2
-        yield np.ascontiguousarray(large[top : top + height, left : left + width], np.uint8)

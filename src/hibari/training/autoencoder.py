@@ -24,6 +24,7 @@ from hibari.models.mini.autoencoder import (
     pixels_from_frames,
 )
 from hibari.training import data
+from hibari.training.evaluate.metrics import psnr
 from hibari.training.optim import Average, Optimizers
 from hibari.training.recipes import AutoencoderRecipe
 from hibari.training.run import Budget, check_recipe, fit, steps_made
@@ -98,8 +99,8 @@ class AutoencoderTask:
         gradient = (difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()) / 2
         square = difference.square().mean()
         (l1 + recipe.gradient_weight * gradient + square).backward()
-        psnr = -10 * torch.log10(square.detach() / 4)
-        return {"l1": l1.item(), "gradient": gradient.item(), "psnr": psnr.item()}
+        decibels = -10 * torch.log10(square.detach() / 4)
+        return {"l1": l1.item(), "gradient": gradient.item(), "psnr": decibels.item()}
 
     @torch.inference_mode()
     def sheet(self) -> np.ndarray:
@@ -156,6 +157,5 @@ def reconstruction_psnr(network: Autoencoder, clips: int) -> float:
     for seed in range(clips):
         clip = render(draw(HELD_OUT_SEEDS + seed, "held_out"))
         back = to_pixels(network.decode(network.encode(to_network(clip[None]))))[0]
-        error = np.square(clip.astype(np.float32) - back).mean()
-        values.append(10 * np.log10(255**2 / error))
+        values.append(psnr(clip, back))
     return float(np.mean(values))

@@ -49,6 +49,12 @@ def flow_amount(clip: np.ndarray, *, every: int = 4) -> float:
     return float(np.mean(lengths))
 
 
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    """Peak signal to noise ratio of pixels in 0 to 255, dB; infinite where nothing differs."""
+    error = np.square(one.astype(np.float64) - other).mean()
+    return float(10 * np.log10(255**2 / error)) if error else float("inf")
+
+
 def thumbnail(clip: np.ndarray) -> np.ndarray:
     """A clip as a point: float32 [5 * 16 * 16 * 3], in 0 to 1, from five frames spread over it."""
     picked = clip[np.linspace(0, len(clip) - 1, THUMBNAIL_FRAMES).round().astype(int)]
