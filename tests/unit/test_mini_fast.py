@@ -132,3 +132,18 @@ def test_without_a_weights_file_beside_it_nothing_is_written(folder: Path, tmp_p
     with pytest.raises(InputError, match="beside"):
         export(folder, folder / "run", out, transformer_only=True, trained_by="")
     assert not out.exists()
+
+
+def test_a_run_can_be_averaged_with_a_weights_file(folder: Path, tmp_path: Path) -> None:
+    teacher, out = folder / "small.safetensors", tmp_path / "mean.safetensors"
+    facts = export(teacher, folder / "run", out, mean_with=teacher, trained_by="")
+    assert facts["transformer"]["mean_with"] == manifest.check(teacher)
+    began = weights.read(teacher)["transformer"].state_dict()
+    ended = weights.read(folder / FILE)["transformer"].state_dict()
+    for name, tensor in weights.read(out)["transformer"].named_parameters():
+        torch.testing.assert_close(tensor, (began[name] + ended[name]) / 2, atol=1e-3, rtol=1e-3)
+    assert any(not torch.equal(began[name], ended[name]) for name in began)
+    with pytest.raises(InputError, match="holds no transformer of the same sizes"):
+        export(
+            teacher, folder / "run", out, mean_with=weights.FOLDER / "hibari-mini.safetensors", trained_by=""
+        )

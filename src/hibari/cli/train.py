@@ -196,6 +196,13 @@ def export(
             "--average", help="Which of the recipe's weight averages of the transformer; -1: the slowest."
         ),
     ] = -1,
+    mean_with: Annotated[
+        Path | None,
+        typer.Option(
+            "--mean-with",
+            help="A weights file: write the mean of its transformer and the run's, which can be better than both.",
+        ),
+    ] = None,
     transformer_only: Annotated[
         bool,
         typer.Option(
@@ -210,7 +217,8 @@ def export(
 
     facts = write(
         autoencoder, transformer, out,
-        upscaler_run=upscaler, average=average, transformer_only=transformer_only, trained_by=machine,
+        upscaler_run=upscaler, average=average, mean_with=mean_with,
+        transformer_only=transformer_only, trained_by=machine,
     )  # fmt: skip
     typer.echo(
         json.dumps(facts) if as_json else f"{out}  {facts['bytes'] / 1e6:.1f} MB  sha256 {facts['sha256']}"

@@ -16,7 +16,7 @@ def record(path: Path) -> str:
     """Write a file's sha256 into the manifest beside it, and return it."""
     manifest = path.parent / MANIFEST
     known = json.loads(manifest.read_text()) if manifest.exists() else {}
-    digest = _digest(path)
+    digest = sha256_of(path)
     manifest.write_text(json.dumps({**known, path.name: digest}, indent=2, sort_keys=True) + "\n")
     return digest
 
@@ -36,7 +36,7 @@ def check(path: Path) -> str:
         known = json.loads(beside.read_text())
     except (OSError, ValueError) as error:
         raise WeightsError(f"{beside}, which has the weights' hash, cannot be read: {error}") from error
-    digest = _digest(path)
+    digest = sha256_of(path)
     if path.name not in known:
         raise WeightsError(f"{path} is not listed in {MANIFEST} beside it; known are: {', '.join(known)}")
     if digest != known[path.name]:
@@ -47,5 +47,6 @@ def check(path: Path) -> str:
     return digest
 
 
-def _digest(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """A file's hash, in hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from hibari.contracts import InputError
+from hibari.models import manifest
 from hibari.models.mini import weights
 from hibari.models.mini.autoencoder import Autoencoder
 from hibari.models.mini.transformer import Transformer
@@ -29,6 +30,7 @@ def export(
     *,
     upscaler_run: Path | None = None,
     average: int = -1,
+    mean_with: Path | None = None,
     transformer_only: bool = False,
     trained_by: str,
 ) -> dict[str, Any]:
@@ -40,6 +42,8 @@ def export(
         upscaler_run: the same; None for the upscaler that comes with the autoencoder, if one does.
         out: the weights file, e.g. hibari-mini.safetensors.
         average: which of the transformer's weight averages; the last is the slowest.
+        mean_with: a weights file; what is written is the mean of its transformer and the run's. Two runs of which one
+            began where the other ended can be better together than either (Wortsman et al., "Model soups", 2022).
         transformer_only: leave out all else, which whoever loads the file takes from `autoencoder_run`; that must be a
             weights file beside `out`.
         trained_by: the machine, in words.
@@ -61,6 +65,9 @@ def export(
     transformer, transformer_facts = _run(transformer_run, "transformer", average)
     assert isinstance(autoencoder, Autoencoder)
     assert isinstance(transformer, Transformer)
+    if mean_with:
+        _mix(transformer, mean_with)
+        transformer_facts["mean_with"] = manifest.sha256_of(mean_with)
     if autoencoder.config.latent_channels != transformer.config.latent_channels:
         raise InputError(
             f"{autoencoder_run} makes latents of {autoencoder.config.latent_channels} channels, "
@@ -97,6 +104,16 @@ def export(
     facts["bytes"] = out.stat().st_size
     out.with_suffix(".json").write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
     return facts
+
+
+@torch.no_grad()
+def _mix(transformer: Transformer, other: Path) -> None:
+    """Make it the mean of itself and the transformer of a weights file."""
+    network = weights.read(other).get("transformer")
+    if not isinstance(network, Transformer) or network.config != transformer.config:
+        raise InputError(f"{other} holds no transformer of the same sizes; a mean needs one")
+    for own, others in zip(transformer.parameters(), network.parameters(), strict=True):
+        own.lerp_(others, 0.5)
 
 
 def _run(folder: Path, name: str, average: int) -> tuple[weights.Network, dict[str, Any]]:
