@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -121,6 +122,19 @@ def assert_same_frames(ours: np.ndarray, theirs: np.ndarray) -> None:
     assert ours.shape == levels.shape
     assert np.abs(ours.astype(int) - levels.astype(int)).max() <= 1
     assert levels.std() > 5, "pictures of one colour would prove nothing"
+
+
+def assert_bfloat16_is_nearly_the_same(monkeypatch: pytest.MonkeyPatch, folder: Path, **wishes: Any) -> None:
+    """What a GPU computes in, here on a processor: nothing stumbles over two kinds of numbers, and two steps go almost
+    where they go in float32."""
+    model = loaded(folder)
+    latent, _ = made(model, request(model, steps=2, guidance_scale=1, **wishes))
+    monkeypatch.setenv("HIBARI_PRECISION", "bfloat16")
+    half = loaded(folder)
+    assert (model.dtype, half.dtype) == (torch.float32, torch.bfloat16)
+    near, frames = made(half, request(half, steps=2, guidance_scale=1, **wishes))
+    assert 0 < (near - latent).norm() / latent.norm() < 0.1
+    assert frames.std() > 5
 
 
 def resumed_at_every_step(

@@ -14,6 +14,7 @@ import pytest
 import torch
 from open_models import (
     TEXT_WIDTH,
+    assert_bfloat16_is_nearly_the_same,
     assert_same_frames,
     cancelled_after_a_step,
     loaded,
@@ -139,6 +140,11 @@ def test_picture_to_video(variant: str, tmp_path: Path) -> None:
     resumed_at_every_step(model, job.request, tmp_path / "states", job.start)
     with pytest.raises(InvalidRequest, match="make videos of a picture"):
         made(model, job.request)
+
+
+def test_in_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = saved(pipeline_of("5B"), tmp_path)
+    assert_bfloat16_is_nearly_the_same(monkeypatch, folder, num_frames=FRAMES, size=SIZE)
 
 
 def test_one_step(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from open_models import (
     CHANNELS,
     DYNAMIC,
+    assert_bfloat16_is_nearly_the_same,
     assert_same_frames,
     cancelled_after_a_step,
     loaded,
@@ -107,6 +108,10 @@ def test_picture_to_video(networks: dict[str, Any], model: Model) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # the reference's own
+def test_in_bfloat16(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_bfloat16_is_nearly_the_same(monkeypatch, folder, num_frames=FRAMES, size=SIZE)
+
+
 def test_later_versions_have_other_noise_levels_and_decode_from_a_little_noise(tmp_path: Path) -> None:
     pipeline = diffusers_class("LTXConditionPipeline")(
         **ltx_parts(timestep_conditioning=True, scheduler={"shift": 1.0})

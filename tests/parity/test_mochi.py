@@ -11,6 +11,7 @@ import pytest
 import torch
 from open_models import (
     TEXT_WIDTH,
+    assert_bfloat16_is_nearly_the_same,
     assert_same_frames,
     cancelled_after_a_step,
     loaded,
@@ -82,6 +83,11 @@ def test_text_to_video(pipeline: Any, model: Any, negative: str) -> None:
     )
     torch.testing.assert_close(latent, wanted, atol=1e-5, rtol=0)
     assert_same_frames(frames, pictures)
+
+
+def test_in_bfloat16(pipeline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = saved(pipeline, tmp_path)
+    assert_bfloat16_is_nearly_the_same(monkeypatch, folder, num_frames=FRAMES, size=SIZE)
 
 
 def test_an_empty_prompt_that_has_no_token(pipeline: Any, tmp_path: Path) -> None:

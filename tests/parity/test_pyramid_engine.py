@@ -9,7 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from open_models import CPU, cancelled_after_a_step, made, request, taken_until
+from open_models import (
+    CPU,
+    assert_bfloat16_is_nearly_the_same,
+    cancelled_after_a_step,
+    made,
+    request,
+    taken_until,
+)
 from pyramid_golden import write_folder
 from pyramid_text import write_text_encoders
 
@@ -80,6 +87,10 @@ def test_without_guidance_and_with_the_default_preset(model):
     first, others = manners(model.spec.default_steps, model.spec.default_guidance)
     assert (first.steps, first.guidance_scale) == ((20, 20, 20), 7)
     assert (others.steps, others.guidance_scale) == ((10, 10, 10), 5)
+
+
+def test_in_bfloat16(folder, monkeypatch):
+    assert_bfloat16_is_nearly_the_same(monkeypatch, folder, num_frames=17, size=SIZE)
 
 
 def test_from_a_picture(model):
