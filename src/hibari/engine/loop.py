@@ -103,11 +103,11 @@ class Run:
 
     def _rows(self) -> _Rows:
         stage = self.plan[self.state.stage]
-        active = self.weight_KF[:, stage.start : stage.end].any(1).nonzero().flatten()
+        counts_KF = self.weight_KF[:, stage.start : stage.end].numpy()
+        active = [prompt for prompt, counts_F in enumerate(counts_KF) if counts_F.any()]
         guided = self.request.guidance_scale != 1 and stage.guidance[self.state.step] != 1
         skip = stage.skips[self.state.step] if stage.skips else None
-        negative = torch.tensor([len(self.weight_KF)] if guided else [], dtype=torch.int64)
-        chosen = torch.cat([active, negative, active if skip else active[:0]])
+        chosen = active + [len(self.weight_KF)] * guided + active * (skip is not None)
         return _Rows(chosen, len(active), guided, skip)
 
 
@@ -123,7 +123,7 @@ class _Rows:
         skip: the guidance by skipped blocks.
     """
 
-    chosen: Tensor
+    chosen: list[int]
     prompts: int
     guided: bool
     skip: Skip | None
@@ -183,7 +183,14 @@ def _conditioning(
     return _stacked([model.prepare(encode(prompt)) for prompt in prompts])
 
 
+def _taken(tensor: Tensor, rows: list[int]) -> Tensor:
+    """These rows; the tensor itself where they are all it has, which is the usual case."""
+    return tensor if rows == [*range(len(tensor))] else tensor[rows]
+
+
 def _stacked(parts: Sequence[Conditioning]) -> Conditioning:
+    if len(parts) == 1:
+        return parts[0]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -292,7 +299,7 @@ def _velocities(model: Model, windows: Sequence[tuple[Run, Stage, Tensor]]) -> l
         latents.append(x.expand(count, -1, -1, -1, -1))
         sigmas.append(stage.sigma_at(run.state.step, model.device).expand(count, -1))
         conditionings.append(
-            {name: tensor[asked.chosen] for name, tensor in run.conditioning.items()}
+            {name: _taken(tensor, asked.chosen) for name, tensor in run.conditioning.items()}
             | {name: table[asked.chosen, level] for name, table in run.tables.items()}
             | {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in _context(model, run).items()}
             | _skipped(stage, asked)
