@@ -107,11 +107,11 @@ def test_picture_to_video(networks: dict[str, Any], model: Model) -> None:
     assert not torch.equal(latent, made(model, job.request)[0]), "the picture must make a difference"
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # the reference's own
 def test_in_bfloat16(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_bfloat16_is_nearly_the_same(monkeypatch, folder, num_frames=FRAMES, size=SIZE)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # the reference's own
 def test_later_versions_have_other_noise_levels_and_decode_from_a_little_noise(tmp_path: Path) -> None:
     pipeline = diffusers_class("LTXConditionPipeline")(
         **ltx_parts(timestep_conditioning=True, scheduler={"shift": 1.0})

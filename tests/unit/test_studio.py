@@ -180,4 +180,4 @@ def test_a_model_says_what_it_does_if_nothing_is_said(client: TestClient) -> Non
     assert [name for name, model in models.items() if model["is_default"]] == ["testcard"]
     assert models["sora-2"]["stands_for"] == "testcard"
     assert models["testcard"]["stands_for"] is None
-    assert models["mini"]["default_steps"] == 20
+    assert models["mini"]["default_steps"] == 12
