@@ -115,7 +115,8 @@ def joins(bench: Bench) -> None:
         [tools.Wish(prompt, extend=clip, options=options) for prompt, clip in zip(prompts, one, strict=True)]
     )
     length = len(one[0])
-    middle = 4 * (length // 8) + 1  # between two latent frames, as a seam is
+    factor = bench.model.spec.time_factor
+    middle = factor * (length // (2 * factor)) + 1  # between two latent frames, as a seam is
     bench.figures["extend"] = {
         "seam": mean(seam(clip.frames, length) for clip in made),
         "the middle of a real clip that went through the autoencoder": mean(

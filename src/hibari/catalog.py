@@ -143,7 +143,7 @@ MINI = ModelSpec(
     default_sampler="adams-bashforth",
     licence="Apache-2.0",
     weights="hibari-mini.safetensors",
-    reference_step_s=0.09,  # two cores of an AMD EPYC (Genoa): README, benchmarks/generate.py
+    reference_step_s=0.11,  # two cores of an Intel Xeon in float32: benchmarks/generate.py
 )
 
 MINI_FAST = replace(
@@ -154,7 +154,7 @@ MINI_FAST = replace(
     default_guidance=1.0,
     default_sampler="euler",
     weights="hibari-mini-fast.safetensors",
-    reference_step_s=0.16,  # two cores of an Intel Xeon with AMX: benchmarks/generate.py
+    reference_step_s=0.10,  # the same
 )
 
 TESTCARD = ModelSpec(

@@ -42,6 +42,7 @@ MAX_SEED = 2**63 - 1
 MAX_CARDS = 24
 DEFAULT_TRANSITION_S = 1.0
 
+Precision = Literal["float32", "bfloat16"]
 SamplerName = Literal["euler", "adams-bashforth", "dpm", "lcm"]
 SAMPLERS: tuple[SamplerName, ...] = ("euler", "adams-bashforth", "dpm", "lcm")
 NoiseOrder = Literal["by-frame", "channels-first", "frames-first", "channels-last"]
@@ -232,7 +233,7 @@ class ModelSpec:
     presets: tuple[Preset, ...] = ()
     kinds: tuple[Kind, ...] = KINDS
     quantised: str = ""
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     software: tuple[str, ...] = ()
     reference_step_s: float | None = None
 
