@@ -157,9 +157,10 @@ class Autoencoder(nn.Module):
         """Pixels [B, 3, 4F, H, W], four frames for each latent frame, and what the next chunk has to know. The decoder
         may compute in another precision than the linear way back."""
         white = rearrange(latent_BCFHW, "b c f h w -> b f h w c") / self.latent_std
-        linear = white @ (self.basis * self.component_std).T + self.mean
-        residual, keep = self.decoder(white.to(self.decoder.head.weight.dtype), cache)
-        return _unfold(linear, SPACE_FACTOR) + _unfold(residual.to(linear.dtype), 2), keep
+        folded, keep = self.decoder(white.to(self.decoder.head.weight.dtype), cache)
+        pixels = _unfold(white @ (self.basis * self.component_std).T + self.mean, SPACE_FACTOR)
+        pixels += _unfold(folded, 2)
+        return pixels, keep
 
     def decode(self, latent_BCFHW: Tensor) -> Tensor:
         """Pixels [B, 3, 1 + 4k, H, W] of latents that begin with a clip's first latent frame."""
