@@ -26,7 +26,7 @@ def test_guided_and_unguided_rows_in_two_processes() -> None:
     (alone,) = generate_all(LOAD(device=CPU), [Order(request)])
     with spread(LOAD, processes=2, rows=2, threads=1, device=CPU) as model:
         (together,) = generate_all(model, [Order(request)])
-        torch.testing.assert_close(together.latent_CFHW, alone.latent_CFHW, atol=1e-4, rtol=0)
+        torch.testing.assert_close(together.latent_CFHW, alone.latent_CFHW, atol=1e-4, rtol=1e-4)
         (other,) = cast("Any", model)._others
         os.kill(other.pid, signal.SIGKILL)
         for _ in range(2):  # the second is told at once

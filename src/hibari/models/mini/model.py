@@ -29,7 +29,7 @@ from hibari.models.protocol import Conditioning, Footprint
 TEXT_ENCODER_BYTES = 180_000_000  # half of it weights, half the library that runs them; measured
 DECODED_TOGETHER = 3  # latent frames a chunk: faster than one at a time
 DECODE_NUMBERS_PER_PIXEL = 30  # float32 numbers alive while a frame is decoded; oneDNN takes what it likes
-UPSCALE_NUMBERS_PER_PIXEL = 320  # and while a frame is upscaled; counted, not measured
+UPSCALE_NUMBERS_PER_PIXEL = 560  # and while a decoded chunk is upscaled
 PREVIEW_PX = 4  # pixels of the preview a latent cell, in each direction
 
 
@@ -108,11 +108,12 @@ class Mini:
     def upscale(self, frames_THWC: Tensor) -> Tensor:
         """See `Upscales`; frame by frame, so that a chunk needs no more memory than a frame."""
         assert self._upscaler, "asked for only where the factor is above 1"
-        large = []
-        for frame_11HWC in frames_THWC[:, None, None]:
+        count, height, width, _ = frames_THWC.shape
+        large = torch.empty(count, SCALE * height, SCALE * width, 3, dtype=torch.uint8)
+        for index, frame_11HWC in enumerate(frames_THWC[:, None, None]):
             pixels_1CHW = pixels_from_frames(frame_11HWC.to(self.device))[:, :, 0]
-            large.append(frames_from_pixels(self._upscaler(pixels_1CHW)[:, :, None])[0].cpu())
-        return torch.cat(large)
+            large[index] = frames_from_pixels(self._upscaler(pixels_1CHW)[:, :, None])[0, 0]
+        return large
 
     @torch.inference_mode()
     def encode(self, frames_FHWC: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -120,7 +121,8 @@ class Mini:
         return self._autoencoder.encode(pixels_from_frames(frames_FHWC[None].to(self.device)))[0]
 
     def footprint(self, frames: int, height: int, width: int) -> Footprint:
-        """Counted from the widest tensors that live at once; a test compares it with the memory of a process."""
+        """Counted from the widest tensors that live at once, or measured; a test compares it with the memory of a
+        process."""
         config = self._transformer.config
         tokens, cells = frames * height * width // PATCH**2, frames * height * width
         parts = (  # one after the other: tokens, cells, fields

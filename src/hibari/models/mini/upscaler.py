@@ -66,8 +66,10 @@ class Upscaler(nn.Module):
         x = pixels_BCHW.to(self.stem.weight.dtype)
         h = self.stem(F.pixel_unshuffle(x, 2))  # [B, width, H/2, W/2]
         h = F.pixel_shuffle(self.up(F.silu(self.blocks(h))), 2)  # [B, out_width, H, W]
-        detail = self.head(F.silu(h + self.near(x)))
-        return bicubic(pixels_BCHW) + F.pixel_shuffle(detail, SCALE).to(pixels_BCHW.dtype)
+        detail = F.pixel_shuffle(self.head(F.silu(h + self.near(x))), SCALE)
+        large = bicubic(pixels_BCHW)
+        large += detail
+        return large
 
 
 def bicubic(pixels_BCHW: Tensor) -> Tensor:
