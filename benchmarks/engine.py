@@ -18,6 +18,7 @@ thrown away.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
 import os
@@ -29,13 +30,13 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from statistics import median
 from time import monotonic, perf_counter, sleep
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -383,11 +384,14 @@ def churn(bench: Bench) -> Figures:
     return {
         "generations": bench.churn,
         "cancelled": cancelled,
-        "rss_mb_start": before[0] / 1e6,
-        "rss_mb_end": after[0] / 1e6,
-        "rss_ratio": after[0] / before[0],
-        "threads_start": before[1],
-        "threads_end": after[1],
+        "rss_mb_start": before.rss / 1e6,
+        "rss_mb_end": after.rss / 1e6,
+        "rss_ratio": after.rss / before.rss,
+        "rss_in_use_mb_start": before.in_use / 1e6,
+        "rss_in_use_mb_end": after.in_use / 1e6,
+        "rss_in_use_ratio": after.in_use / before.in_use,
+        "threads_start": before.threads,
+        "threads_end": after.threads,
         "files_left": files,
         "generations_left": len(engine),
         "passes_until_free": {
@@ -424,12 +428,31 @@ def _submit_small(bench: Bench, engine: Engine, dice: random.Random, number: int
     return engine.submit(replace(wish, seed=number))
 
 
-def _held() -> tuple[int, int]:
-    """Bytes of this process in memory, where the system says so, and its threads."""
+class _Held(NamedTuple):
+    """What the process has.
+
+    Attributes:
+        rss: bytes in memory, where the system says so.
+        in_use: the same when the allocator has given back what it keeps of freed blocks (glibc; else as `rss`).
+        threads: Python's.
+    """
+
+    rss: int
+    in_use: int
+    threads: int
+
+
+def _held() -> _Held:
     gc.collect()
+    rss = _rss()
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    return _Held(rss, _rss(), threading.active_count())
+
+
+def _rss() -> int:
     statm = Path("/proc/self/statm")
-    pages = int(statm.read_text().split()[1]) if statm.exists() else 0
-    return pages * os.sysconf("SC_PAGE_SIZE"), threading.active_count()
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
 
 
 def _passes_until_free(bench: Bench, *, inside: bool) -> int:
