@@ -17,6 +17,7 @@ from hibari.diffusion.convention import per_frame
 from hibari.diffusion.guidance import guide
 from hibari.diffusion.sampler import euler_step
 from hibari.diffusion.schedule import schedule
+from hibari.models.mini import weights
 from hibari.models.mini.transformer import Transformer
 from hibari.training.distil import DistilTask
 from hibari.training.recipes import DistilRecipe
@@ -34,12 +35,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return autoencoder_in(tmp_path_factory.mktemp("distil"))
 
 
-def distil(folder: Path, recipe: DistilRecipe, network: Transformer) -> DistilTask:
-    return DistilTask(recipe, network, folder / "autoencoder.safetensors", folder / "shards", workers=0)
+def distil(
+    folder: Path, recipe: DistilRecipe, network: Transformer, teacher: Path | None = None
+) -> DistilTask:
+    file = folder / "autoencoder.safetensors"
+    return DistilTask(recipe, network, file, folder / "shards", workers=0, teacher=teacher)
 
 
-def any_network() -> Transformer:
-    torch.manual_seed(1)
+def any_network(seed: int = 1) -> Transformer:
+    torch.manual_seed(seed)
     network = Transformer(SMALL.config)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.05)
@@ -102,9 +106,13 @@ def test_a_clip_that_begins_later_waits_until_it_is_its_turn(folder: Path) -> No
         assert torch.equal(lesson.noisy[begins <= sigma], first.noisy[begins <= sigma])
 
 
-def test_with_one_step_a_segment_the_guided_teacher_itself_is_wanted(folder: Path) -> None:
-    network = any_network()
-    for _, target, lesson in told(distil(folder, replace(FAST, teacher_steps=1), network), 0):
+@pytest.mark.parametrize("goes_on", [False, True], ids=["from its teacher", "from another"])
+def test_with_one_step_a_segment_the_guided_teacher_itself_is_wanted(folder: Path, goes_on: bool) -> None:
+    network, student, file = any_network(), any_network(2), folder / "teacher.safetensors"
+    weights.write(file, {"transformer": network}, torch.float32, {})
+    recipe = replace(FAST, teacher_steps=1)
+    task = distil(folder, recipe, student, file) if goes_on else distil(folder, recipe, network)
+    for _, target, lesson in told(task, 0):
         with torch.no_grad():
             said, unsaid = (
                 network(lesson.noisy, lesson.sigma_BF, lesson.text, mask, lesson.start_B)

@@ -134,6 +134,13 @@ def transformer(
             "--from", help="A weights file whose transformer a new run begins with, e.g. what ships."
         ),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            "--teacher",
+            help="For the recipe fast: the weights file that is imitated; by default --from itself.",
+        ),
+    ] = None,
     workers: WorkersOption = 1,
     processes: ProcessesOption = 1,
     bfloat16: Annotated[
@@ -161,12 +168,16 @@ def transformer(
         raise InvalidRequest(
             "the recipe fast needs a teacher; name its weights file with --from", field="start_from"
         )
+    if teacher and not distils:
+        raise InvalidRequest(
+            f"the recipe {recipe.value} has no teacher; leave out --teacher", field="teacher"
+        )
     prepare_torch(Settings.from_environment())
     _say_start(folder, as_json)
     path = room.train(
         chosen, folder, file, budget,
         workers=workers, sheet_every_s=60 * sheet_minutes, processes=processes, start_from=start_from,
-        bfloat16=bfloat16, task=DistilTask if distils else room.TransformerTask,
+        teacher=teacher, bfloat16=bfloat16, task=DistilTask if distils else room.TransformerTask,
     )  # fmt: skip
     _say_end(folder, path, as_json)
 

@@ -11,6 +11,7 @@ in between is not worth here. Given frames stay given, and some clips begin as m
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from hibari.diffusion.sampler import Evaluation, adams_bashforth_step, euler_ste
 from hibari.diffusion.schedule import schedule
 from hibari.models.mini.transformer import Transformer
 from hibari.training.recipes import DistilRecipe
-from hibari.training.transformer import Lesson, TransformerTask
+from hibari.training.transformer import Lesson, TransformerTask, started
 
 
 class DistilTask(TransformerTask):
@@ -31,10 +32,19 @@ class DistilTask(TransformerTask):
 
     recipe: DistilRecipe
 
-    def __init__(self, recipe: DistilRecipe, network: Transformer, *arguments: Any, **named: Any) -> None:
-        """`network` as it comes is the teacher; the rest is `TransformerTask`'s."""
+    def __init__(
+        self,
+        recipe: DistilRecipe,
+        network: Transformer,
+        *arguments: Any,
+        teacher: Path | None = None,
+        **named: Any,
+    ) -> None:
+        """`teacher` is the weights file of the teacher; without one, `network` as it comes is. The rest is
+        `TransformerTask`'s."""
         super().__init__(recipe, network, *arguments, **named)
-        self._teacher = deepcopy(network).eval().requires_grad_(False)
+        taught_by = started(recipe, teacher) if teacher else deepcopy(network)
+        self._teacher = taught_by.eval().requires_grad_(False)
         self._ends = schedule(recipe.steps, recipe.shift)[1:].tolist()
 
     def levels(self, clips: int, frames: int, start: int, rng: np.random.Generator) -> Tensor:

@@ -231,8 +231,9 @@ def check_recipe(folder: Path, recipe: Any) -> None:
         )
 
 
-def record_start(folder: Path, start_from: Path) -> None:
-    """Write `start.json`: the weights file that a run begins with, and the steps and minutes that its card tells."""
+def record_start(folder: Path, start_from: Path, teacher: Path | None = None) -> None:
+    """Write `start.json`: the weights file that a run begins with, the steps and minutes that its card tells, and the
+    file of its teacher where that is another."""
     card_path = start_from.with_suffix(".json")
     card = json.loads(card_path.read_text()) if card_path.exists() else {}
     facts = {
@@ -240,6 +241,8 @@ def record_start(folder: Path, start_from: Path) -> None:
         "sha256": hashlib.sha256(start_from.read_bytes()).hexdigest(),
         "transformer": card.get("transformer", "unknown: the file has no card"),
     }
+    if teacher:
+        facts["teacher"] = {"file": teacher.name, "sha256": hashlib.sha256(teacher.read_bytes()).hexdigest()}
     (folder / "start.json").write_text(json.dumps(facts, indent=2, sort_keys=True))
 
 

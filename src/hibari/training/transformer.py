@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -270,12 +271,14 @@ def train(
     processes: int = 1,
     start_from: Path | None = None,
     bfloat16: bool = False,
-    task: type[TransformerTask] = TransformerTask,
+    teacher: Path | None = None,
+    task: Callable[..., TransformerTask] = TransformerTask,
 ) -> Path:
     """Fit a transformer in `folder` on the latents of the `autoencoder` file, going on from what is there.
 
     Args:
         start_from: a weights file whose transformer a new run begins with; the run's `start.json` says which.
+        teacher: for `distil.DistilTask`, the weights file that says what is right; by default `start_from`.
         task: what a step is; `distil.DistilTask` for a recipe of its own.
         bfloat16: matrix products in bfloat16: a gain where the processor has instructions for it, and only there.
 
@@ -283,14 +286,16 @@ def train(
         Its checkpoint, from which `export` makes what ships.
 
     Raises:
-        InputError: if the folder belongs to another recipe, or `start_from` has no transformer of these sizes.
+        InputError: if the folder belongs to another recipe, or `start_from` or `teacher` has no transformer of these
+            sizes.
     """
     check_recipe(folder, recipe)
     if start_from is not None and not (folder / "checkpoint.pt").exists():
-        _started(recipe, start_from)  # refused here, before any process starts
-        record_start(folder, start_from)
+        for file in filter(None, (start_from, teacher)):
+            started(recipe, file)  # refused here, before any process starts
+        record_start(folder, start_from, teacher)
     work = partial(
-        _work, task, recipe, folder, autoencoder, budget,
+        _work, partial(task, teacher=teacher) if teacher else task, recipe, folder, autoencoder, budget,
         workers=workers, sheet_every_s=sheet_every_s, start_from=start_from, bfloat16=bfloat16,
     )  # fmt: skip
     share_out(work, processes)
@@ -298,7 +303,7 @@ def train(
 
 
 def _work(
-    kind: type[TransformerTask],
+    kind: Callable[..., TransformerTask],
     recipe: TransformerRecipe,
     folder: Path,
     autoencoder: Path,
@@ -311,7 +316,7 @@ def _work(
     bfloat16: bool,
 ) -> None:
     torch.manual_seed(0)
-    network = _started(recipe, start_from)
+    network = started(recipe, start_from)
     if start_from is None:
         fit_fields(network, weights.read_autoencoder(autoencoder))
     task = kind(
@@ -348,8 +353,12 @@ def by_fields(blocks: Tensor) -> Tensor:
     )
 
 
-def _started(recipe: TransformerRecipe, start_from: Path | None) -> Transformer:
-    """The network as a new run begins with it."""
+def started(recipe: TransformerRecipe, start_from: Path | None) -> Transformer:
+    """The network as a new run begins with it: that of a weights file, or a new one.
+
+    Raises:
+        InputError: if the file has no transformer of the recipe's sizes.
+    """
     if start_from is None:
         return Transformer(recipe.config)
     network = weights.read(start_from).get("transformer")
