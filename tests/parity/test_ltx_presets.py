@@ -129,7 +129,7 @@ def velocity_of(pipeline: Any, model: Any, skips: tuple[int, ...] = ()) -> Calla
             encoder_hidden_states=words["text"],
             encoder_attention_mask=words["mask"],
             timestep=torch.tensor([1000 * sigma]),
-            video_coords=model._places(frames, height, width)[None],
+            video_coords=model._places(model._moments(frames)[None], height, width),
             return_dict=False,
         )[0]
         return told.transpose(1, 2).unflatten(2, (frames, height, width))
@@ -331,6 +331,35 @@ def test_a_given_clip_is_a_condition_at_its_first_frames(
     assert torch.equal(latent[:, :2], given) == (not noise)
     if noise:
         resumed_at_every_step(model, wish, tmp_path, start)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.15])
+@pytest.mark.parametrize("places", [(0, 8), (3, 8)], ids=["first and last", "inside and last"])
+def test_pictures_inside_a_clip_are_conditions_beside_it(
+    model: Model, pipeline: Any, tmp_path: Path, places: tuple[int, ...], noise: float
+) -> None:
+    """Tokens of their own at their own pixel frame; a first picture lies in the clip."""
+    from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+
+    pictures = dict(
+        zip(places, np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3), np.uint8), strict=True)
+    )
+    options = {
+        "seed": 7, "size": (64, 32), "seconds": FRAMES / 25, "steps": 4, "guidance_scale": 3.0, "given_noise": noise,
+    }  # fmt: skip
+    cards = [tools.StoryCard(3 / 25, image=pictures[3])] if 3 in pictures else []
+    wish = tools.Wish(
+        "a red balloon", image=pictures.get(0), last_image=pictures[8], cards=cards, options=options
+    )
+    job = tools.plan_job(model, wish)
+    latent, _ = made(model, job.request, job.start)
+    conditions = [
+        LTXVideoCondition(image=Image.fromarray(one), frame_index=at) for at, one in pictures.items()
+    ]
+    wanted = plain_reference(pipeline, conditions=conditions, image_cond_noise_scale=noise)
+    torch.testing.assert_close(latent, wanted, atol=1e-5, rtol=1e-5)
+    if noise and 3 in pictures:
+        resumed_at_every_step(model, job.request, tmp_path, job.start)
 
 
 def test_editing_begins_at_a_mixture(model: Model, pipeline: Any) -> None:

@@ -120,8 +120,8 @@ def same(one: GenerationState, other: GenerationState) -> bool:
         return None if tensor is None else tensor.numpy().tobytes()
 
     def all_of(state: GenerationState) -> tuple[object, ...]:
-        tensors = bits(state.latent_CFHW), bits(state.velocity_CFHW)
-        return state.stage, state.step, state.change, state.reused, *tensors
+        tensors = bits(state.latent_CFHW), bits(state.velocity_CFHW), bits(state.keyframes_CKHW)
+        return state.stage, state.step, state.change, state.reused, state.keyframes_at, *tensors
 
     return all_of(one) == all_of(other)
 
@@ -192,7 +192,14 @@ def test_all_bits_of_a_seed_count() -> None:
 def test_a_state_comes_back_from_disk_bit_for_bit(tmp_path: Path) -> None:
     latent = torch.tensor([-0.0, float("nan"), 1e-45, 3.0]).view(1, 2, 1, 2)
     for velocity in (None, latent.flip(1)):
-        state = GenerationState(latent, stage=2, step=3, velocity_CFHW=velocity)
+        state = GenerationState(
+            latent,
+            stage=2,
+            step=3,
+            velocity_CFHW=velocity,
+            keyframes_CKHW=latent.flip(1),
+            keyframes_at=(5, 40),
+        )
         state.save(tmp_path / "state")
         assert same(GenerationState.load(tmp_path / "state"), state)
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
@@ -229,6 +236,10 @@ CURSOR = {"format": "hibari generation state 3", "stage": "0", "step": "1", "reu
         (b"", "cannot read"),
         (safetensors.torch.save({"latent_CFHW": LATENT}, CURSOR)[:-1], "cannot read"),
         (safetensors.torch.save({"latent_CFHW": LATENT}), "has format None"),
+        (
+            safetensors.torch.save({"latent_CFHW": LATENT, "keyframes_CKHW": LATENT + 1}, CURSOR),
+            "holds 1 keyframes",
+        ),
         (
             safetensors.torch.save({"latent_CFHW": LATENT}, {**CURSOR, "format": "other"}),
             "has format 'other'",

@@ -126,6 +126,13 @@ def test_an_unsuitable_start_or_a_taken_id_is_refused_and_changes_nothing(tmp_pa
     engine.submit(request(), id="a")
     with pytest.raises(InvalidRequest, match="every frame"):
         engine.submit(request(), start=Start(torch.zeros(4, 3, 4, 4), (True,) * 3))
+    keyframe = Start(
+        torch.zeros(4, 3, 4, 4), (False,) * 3, keyframes_CKHW=torch.zeros(4, 1, 4, 4), keyframes_at=(2,)
+    )
+    with pytest.raises(
+        InvalidRequest, match=r"keyframes are \[4, 1, 4, 4\] at \[2\]; testcard is shown none"
+    ):
+        engine.submit(request(), start=keyframe)
     with pytest.raises(InvalidRequest, match="already a generation a"):
         engine.submit(request("something else", seed=99), id="a")
     assert [path.name for path in tmp_path.iterdir()] == ["a.generation"]

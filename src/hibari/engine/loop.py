@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 import torch
 from torch import Tensor
@@ -63,12 +64,8 @@ class Run:
         state = self.state
         if state.step < self.plan[state.stage].steps:
             return self
-        fresh = GenerationState(
-            state.latent_CFHW,
-            stage=state.stage + 1,
-            window_CFHW=state.window_CFHW,
-            given_CFHW=state.given_CFHW,
-            generator=state.generator,
+        fresh = replace(
+            state, stage=state.stage + 1, step=0, velocity_CFHW=None, x0_CFHW=None, change=inf, reused=False
         )
         return replace(self, state=fresh)
 
@@ -82,10 +79,11 @@ class Run:
     @property
     def kind(self) -> tuple[int, ...]:
         """Runs of one kind can share a forward pass: of one window shape and, where a stage is shown what has been made
-        before, with as much before the window; and both with steps that skip blocks, or both without."""
+        before, with as much before the window; with as many pictures beside the clip; and both with steps that skip
+        blocks, or both without."""
         stage = self.plan[self.entered.state.stage]
         before = (stage.start, stage.shrink) if stage.context else ()
-        return bool(stage.skips), *self.window_shape, *before
+        return bool(stage.skips), len(self.state.keyframes_at), *self.window_shape, *before
 
     @property
     def rows(self) -> int:
@@ -231,10 +229,12 @@ def advance(model: Model, runs: Sequence[Run]) -> list[Run]:
     runs = [_begun(model, run.entered) for run in runs]
     stages = [run.plan[run.state.stage] for run in runs]
     windows = [_window(run).to(model.device) for run in runs]
-    runs, shown = zip(*map(_stirred, runs, stages, windows), strict=True)
+    runs, shown, beside = zip(*map(_stirred, runs, stages, windows), strict=True)
     asked = [index for index, run in enumerate(runs) if not run.reuses]
     velocities = dict(
-        zip(asked, _velocities(model, [(runs[i], stages[i], shown[i]) for i in asked]), strict=True)
+        zip(
+            asked, _velocities(model, [(runs[i], stages[i], shown[i], beside[i]) for i in asked]), strict=True
+        )
     )
     # Each update adds its noise to what was given, and not to the one before; the last one's stays.
     kept = [
@@ -267,16 +267,23 @@ def _window(run: Run) -> Tensor:
     return state.latent_CFHW[:, stage.start : stage.end] if kept is None else kept
 
 
-def _stirred(run: Run, stage: Stage, x_CFHW: Tensor) -> tuple[Run, Tensor]:
-    """The window as the network is shown it, with what noise its given frames get; and the run after that was drawn."""
-    if not stage.given_noise:
-        return run, x_CFHW
+def _stirred(run: Run, stage: Stage, x_CFHW: Tensor) -> tuple[Run, Tensor, Tensor | None]:
+    """The window and the keyframes beside it as the network is shown them, with what noise is added to what is given;
+    and the run after that was drawn."""
+    keyframes = run.state.keyframes_CKHW
+    if keyframes is not None:
+        keyframes = keyframes.to(x_CFHW.device)
+    if not stage.given_noise or not (any(stage.given) or run.state.keyframes_at):
+        return run, x_CFHW, keyframes
     generator = generator_at(run.state.generator)
-    noise_CFHW = draw(x_CFHW.shape, "channels-last", generator).to(x_CFHW)
+    count, (channels, frames, *cells) = len(run.state.keyframes_at), x_CFHW.shape
+    noise_CFHW = draw((channels, count + frames, *cells), "channels-last", generator).to(x_CFHW)
     given_F = torch.tensor(stage.given, device=x_CFHW.device)[:, None, None]
     level = stage.given_noise * stage.sigmas[run.state.step] ** 2
     run = replace(run, state=replace(run.state, generator=generator.get_state()))
-    return run, torch.where(given_F, x_CFHW + level * noise_CFHW, x_CFHW)
+    if keyframes is not None:
+        keyframes = keyframes + level * noise_CFHW[:, :count]
+    return run, torch.where(given_F, x_CFHW + level * noise_CFHW[:, count:], x_CFHW), keyframes
 
 
 def _with_window(state: GenerationState, stage: Stage, x_CFHW: Tensor) -> GenerationState:
@@ -287,13 +294,13 @@ def _with_window(state: GenerationState, stage: Stage, x_CFHW: Tensor) -> Genera
     return replace(state, latent_CFHW=latent_CFHW, window_CFHW=None)
 
 
-def _velocities(model: Model, windows: Sequence[tuple[Run, Stage, Tensor]]) -> list[Tensor]:
-    """Each window's guided velocity [C, F, H, W] in float32."""
+def _velocities(model: Model, windows: Sequence[tuple[Run, Stage, Tensor, Tensor | None]]) -> list[Tensor]:
+    """Of windows and the keyframes beside them: each one's guided velocity [C, F, H, W] in float32."""
     if not windows:
         return []
-    rows = [run._rows() for run, _, _ in windows]
+    rows = [run._rows() for run, _, _, _ in windows]
     latents, sigmas, conditionings, starts = [], [], [], []
-    for (run, stage, x), asked in zip(windows, rows, strict=True):
+    for (run, stage, x, keyframes), asked in zip(windows, rows, strict=True):
         count = len(asked.chosen)
         level = run.levels.index(stage.sigmas[run.state.step])
         latents.append(x.expand(count, -1, -1, -1, -1))
@@ -301,7 +308,10 @@ def _velocities(model: Model, windows: Sequence[tuple[Run, Stage, Tensor]]) -> l
         conditionings.append(
             {name: _taken(tensor, asked.chosen) for name, tensor in run.conditioning.items()}
             | {name: table[asked.chosen, level] for name, table in run.tables.items()}
-            | {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in _context(model, run).items()}
+            | {
+                name: tensor.expand(count, *tensor.shape[1:])
+                for name, tensor in _context(model, run, keyframes).items()
+            }
             | _skipped(stage, asked)
         )
         starts.append(torch.full((count,), stage.start, device=model.device))
@@ -311,7 +321,7 @@ def _velocities(model: Model, windows: Sequence[tuple[Run, Stage, Tensor]]) -> l
     parts = together.split([len(asked.chosen) for asked in rows])
     return [
         _guided(run, stage, asked, part)
-        for (run, stage, _), asked, part in zip(windows, rows, parts, strict=True)
+        for (run, stage, _, _), asked, part in zip(windows, rows, parts, strict=True)
     ]
 
 
@@ -346,13 +356,16 @@ def _guided(run: Run, stage: Stage, asked: _Rows, velocity_KCFHW: Tensor) -> Ten
     return velocity
 
 
-def _context(model: Model, run: Run) -> Conditioning:
+def _context(model: Model, run: Run, keyframes_CKHW: Tensor | None) -> Conditioning:
     """What the network is shown besides the prompts, one row."""
     state, stage = run.state, run.plan[run.state.stage]
     shown = dict(stage.context(state.latent_CFHW.to(model.device))) if stage.context else {}
     if state.given_CFHW is not None:
         given = state.given_CFHW[None, :, stage.start : stage.end]
         shown["given_BCFHW"] = given.to(model.device, model.dtype)
+    if keyframes_CKHW is not None:
+        shown["keyframes_BCKHW"] = keyframes_CKHW[None].to(model.dtype)
+        shown["keyframes_at_BK"] = torch.tensor([state.keyframes_at], device=model.device)
     return shown
 
 

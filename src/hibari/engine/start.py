@@ -23,6 +23,8 @@ class Start:
         generator: uint8, from where random numbers go on if some were drawn for the latent; else None.
         noise_CFHW: the clip's noise, float32, where it was drawn before the latent; else None.
         first_CFHW: of a clip that is made twice, the first pass before its first step; else None.
+        keyframes_CKHW: latents of pictures that are shown beside the clip, float32; None where there are none.
+        keyframes_at: the pixel frame of each of them, counted in the clip.
     """
 
     latent_CFHW: Tensor
@@ -31,6 +33,8 @@ class Start:
     generator: Tensor | None = None
     noise_CFHW: Tensor | None = None
     first_CFHW: Tensor | None = None
+    keyframes_CKHW: Tensor | None = None
+    keyframes_at: tuple[int, ...] = ()
 
     def check(self, spec: ModelSpec, request: GenerationRequest) -> None:
         """That it fits the request.
@@ -47,6 +51,15 @@ class Start:
         if len(self.given_F) != wanted[1] or len(self.changed_F) not in (0, wanted[1]):
             raise InvalidRequest(
                 f"{len(self.given_F)} frames are marked; the clip has {wanted[1]} latent frames",
+                field="start",
+            )
+        keyframes = () if self.keyframes_CKHW is None else tuple(self.keyframes_CKHW.shape)
+        if keyframes and (
+            not spec.keyframes or keyframes != (wanted[0], len(self.keyframes_at), *wanted[2:])
+        ):
+            raise InvalidRequest(
+                f"the keyframes are {list(keyframes)} at {list(self.keyframes_at)}; {spec.name} is shown "
+                + (f"{wanted[0]} channels of {wanted[2]}x{wanted[3]} cells" if spec.keyframes else "none"),
                 field="start",
             )
         if all(self.given_F):

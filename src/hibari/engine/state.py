@@ -19,7 +19,7 @@ from hibari.diffusion.noise import clip_noise
 from hibari.engine.start import Start, first_shape, latent_shape
 
 _FORMAT = "hibari generation state 3"
-_LATENTS = ("latent_CFHW", "velocity_CFHW", "x0_CFHW", "window_CFHW", "given_CFHW")
+_LATENTS = ("latent_CFHW", "velocity_CFHW", "x0_CFHW", "window_CFHW", "given_CFHW", "keyframes_CKHW")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +40,8 @@ class GenerationState:
             clip.
         given_CFHW: float32, frames that the network is shown beside the clip, 0 where there is none; None for models
             that are given frames in the clip.
+        keyframes_CKHW: float32, pictures that the network is shown beside the clip at one moment each, or None.
+        keyframes_at: the pixel frame of each, counted in the clip.
         generator: uint8, from where random numbers go on; None where none are wanted any more.
     """
 
@@ -52,6 +54,8 @@ class GenerationState:
     x0_CFHW: Tensor | None = None
     window_CFHW: Tensor | None = None
     given_CFHW: Tensor | None = None
+    keyframes_CKHW: Tensor | None = None
+    keyframes_at: tuple[int, ...] = ()
     generator: Tensor | None = None
 
     def save(self, path: Path, about: Mapping[str, str] | None = None) -> None:
@@ -72,6 +76,7 @@ class GenerationState:
                 "step": str(self.step),
                 "change": repr(self.change),
                 "reused": str(int(self.reused)),
+                "keyframes_at": " ".join(map(str, self.keyframes_at)),
             },
         )
         aside = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -113,6 +118,10 @@ class GenerationState:
                 raise InputError(
                     f"{name} in {path} is {tensor.dtype} {list(tensor.shape)}; it must be {dtype}, {axes} axes"
                 )
+        keyframes_at = metadata.get("keyframes_at", "").split()
+        held = tensors["keyframes_CKHW"].shape[1] if "keyframes_CKHW" in tensors else 0
+        if len(keyframes_at) != held or not all(number.isdecimal() for number in keyframes_at):
+            raise InputError(f"{path} holds {held} keyframes, at the pixel frames {keyframes_at}")
         cursor = [metadata.get(name, "") for name in ("stage", "step", "reused")]
         if not all(number.isdecimal() for number in cursor):
             raise InputError(f"{path} has the stage, step and reuse {cursor}; all must be whole numbers")
@@ -121,7 +130,14 @@ class GenerationState:
             change = float(metadata.get("change", ""))
         except ValueError as error:
             raise InputError(f"{path} says no number of its velocity's change") from error
-        return cls(**tensors, stage=stage, step=step, change=change, reused=bool(reused))
+        return cls(
+            **tensors,
+            keyframes_at=tuple(map(int, keyframes_at)),
+            stage=stage,
+            step=step,
+            change=change,
+            reused=bool(reused),
+        )
 
 
 def read_about(path: Path) -> dict[str, str]:
@@ -168,5 +184,7 @@ def initial_state(spec: ModelSpec, request: GenerationRequest, start: Start | No
         start.mixed_with(noise, request.strength) if start else noise,
         window_CFHW=first,
         given_CFHW=given,
+        keyframes_CKHW=start.keyframes_CKHW if start else None,
+        keyframes_at=start.keyframes_at if start else (),
         generator=generator.get_state(),
     )

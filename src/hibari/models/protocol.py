@@ -82,7 +82,9 @@ class Model(Protocol):
     ) -> Tensor:
         """Predicted `noise - x0`, of the latent's shape. `conditioning` comes from `prepare` and the stage's
         `context`; where the spec says that frames are given beside, it has them as `given_BCFHW`, 0 where there is
-        none; where the stage's steps skip blocks, it says as `skipped` (bool, a row and a block) which.
+        none; where pictures are shown beside the clip, they are `keyframes_BCKHW` and their pixel frames, counted in
+        the clip, `keyframes_at_BK`; where the stage's steps skip blocks, it says as `skipped` (bool, a row and a block)
+        which.
 
         `sigma_BF` is in [0, 1], 0 for a given (clean) frame. `start_B` (int64) is where the window begins in its
         clip, in latent frames; latent frame 0 of a clip is a single picture.

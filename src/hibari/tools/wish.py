@@ -154,9 +154,10 @@ def plan_job(model: Model, wish: Wish) -> Job:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shown:
-    """A picture, or the first `most` frames of a clip, that is put somewhere into a clip."""
+    """A picture, or the first `most` frames of a clip, that is put into a clip at a pixel frame."""
 
     source: Source
+    at: int
     most: int = 1
 
 
@@ -177,28 +178,34 @@ def _from_pictures(model: Model, wish: Wish) -> Job:
             raise InvalidRequest(
                 f"a card is at {card.at_s:g} s; the clip has 0 to {request.seconds:g} s", field="cards"
             )
-        place = min(frames - 1, -(-round(card.at_s * spec.fps) // spec.time_factor))
+        at = min(round(card.at_s * spec.fps), request.native_frames - 1)
+        place = min(frames - 1, -(-at // spec.time_factor))
         if card.image is not None:
-            pictures[place] = _Shown(card.image)
+            pictures[place] = _Shown(card.image, at)
         elif card.clip is not None:
             most = request.native_frames if card.seconds is None else max(2, round(card.seconds * spec.fps))
-            pictures[place] = _Shown(card.clip, most)
+            pictures[place] = _Shown(card.clip, at, most)
     if wish.last_image is not None:
-        pictures[frames - 1] = _Shown(wish.last_image)
+        pictures[frames - 1] = _Shown(wish.last_image, request.native_frames - 1)
     if wish.image is not None:
-        pictures[0] = _Shown(wish.image)
+        pictures[0] = _Shown(wish.image, 0)
     if not pictures:
         return Job(request)
     generator, small, first = _generator(spec, request.seed), first_shape(spec, request), None
+    beside = {
+        place: shown for place, shown in pictures.items() if spec.keyframes and place and shown.most == 1
+    }
     if small and generator:
         latent, given, noise = _placed(model, pictures, small, generator, draws=True)
         assert noise is not None
-        first = Start(latent, given).mixed_with(noise, 1.0)
-    latent, given, noise = _placed(model, pictures, shape, generator, draws=spec.noise_first)
+        first, beside = Start(latent, given).mixed_with(noise, 1.0), dict[int, _Shown]()
+    inside = {place: shown for place, shown in pictures.items() if place not in beside}
+    latent, given, noise = _placed(model, inside, shape, generator, draws=spec.noise_first)
     if all(given):
         raise InvalidRequest(
             f"what is given fills the whole clip of {request.seconds:g} s; make it longer", field="seconds"
         )
+    keyframes = _keyframes(model, [shown for _, shown in sorted(beside.items())], shape, generator)
     if noise is not None and spec.noise_moves:
         noise = noise.roll(sum(given), dims=1)
     start = Start(
@@ -207,6 +214,8 @@ def _from_pictures(model: Model, wish: Wish) -> Job:
         generator=generator.get_state() if generator else None,
         noise_CFHW=noise,
         first_CFHW=first,
+        keyframes_CKHW=keyframes,
+        keyframes_at=tuple(shown.at for _, shown in sorted(beside.items())),
     )
     return Job(request, start, extra={"given_pictures": sorted(pictures)})
 
@@ -243,6 +252,22 @@ def _placed(
     if generator and draws and noise is None:
         noise = draw(shape, spec.noise, generator)
     return latent, tuple(given), noise
+
+
+def _keyframes(
+    model: Model,
+    pictures: Sequence[_Shown],
+    shape: tuple[int, int, int, int],
+    generator: torch.Generator | None,
+) -> Tensor | None:
+    """Latents [C, K, H, W] of pictures that are shown beside a clip of a shape; None of none."""
+    latents: list[Tensor] = []
+    native = shape[3] * model.spec.space_factor, shape[2] * model.spec.space_factor
+    for shown in pictures:
+        latents.append(encode(model, read_picture(shown.source, native), generator))
+        if generator:  # the reference draws the noise of a weaker keyframe, also where none of it is left
+            torch.randn(latents[-1].shape, generator=generator)
+    return torch.cat(latents, 1) if latents else None
 
 
 def _given_part(

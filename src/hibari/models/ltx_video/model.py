@@ -94,7 +94,7 @@ class LtxVideo(Published):
         else:
             sigmas = levels(request.steps, cells)
             stages = plan(self.spec, request, given_F, changes=changes, sigmas=sigmas)
-        if request.given_noise and any(given_F):
+        if request.given_noise:
             stages = tuple(_stirring(stage, given_F, request.given_noise) for stage in stages)
         if not all(isfinite(sigma) for stage in stages for sigma in stage.sigmas):
             raise InvalidRequest(
@@ -132,6 +132,13 @@ class LtxVideo(Published):
     ) -> Tensor:
         """See the protocol."""
         _, _, frames, height, width = latent_BCFHW.shape
+        moments_BF = self._moments(frames).expand(len(latent_BCFHW), -1)
+        if "keyframes_BCKHW" in conditioning:  # frames of their own, each at its moment
+            keyframes = conditioning["keyframes_BCKHW"]
+            at_BK = conditioning["keyframes_at_BK"] - self.spec.time_factor * start_B[:, None]
+            latent_BCFHW = torch.cat([keyframes, latent_BCFHW], 2)
+            sigma_BF = torch.cat([sigma_BF.new_zeros(at_BK.shape), sigma_BF], 1)
+            moments_BF = torch.cat([at_BK / self.spec.fps, moments_BF], 1)
         time_BF = 1000 * sigma_BF
         even = bool((sigma_BF == sigma_BF[:, :1]).all())
         # A time a token makes the modulation as large as the tokens; where there is one for all, it is kept small.
@@ -143,12 +150,11 @@ class LtxVideo(Published):
                 encoder_hidden_states=conditioning["text"],
                 timestep=time,
                 encoder_attention_mask=conditioning["mask"],
-                video_coords=self._tokens.own(
-                    self._places(frames, height, width).expand(len(time), -1, -1), 2
-                ),
+                video_coords=self._tokens.own(self._places(moments_BF, height, width), 2),
                 return_dict=False,
             )[0]
-        return self._tokens.whole(velocity_BSC).transpose(1, 2).unflatten(2, (frames, height, width))
+        velocity_BCFHW = self._tokens.whole(velocity_BSC).transpose(1, 2).unflatten(2, (-1, height, width))
+        return velocity_BCFHW[:, :, -frames:]
 
     @torch.inference_mode()
     def decode(
@@ -202,14 +208,21 @@ class LtxVideo(Published):
     def _text_encoders(self) -> tuple[T5, ...]:
         return (self._text,)
 
-    def _places(self, frames: int, height: int, width: int) -> Tensor:
-        """Where tokens are [3, S], in seconds and px. The later pipelines count a latent frame's time from the first of
+    def _moments(self, frames: int) -> Tensor:
+        """When latent frames are [frames], in seconds. The later pipelines count a latent frame from the first of
         its pixel frames, of which the clip's first latent frame has only one; the earlier ones as if it had all."""
-        seconds, cell_px = self.spec.time_factor / self.spec.fps, self.spec.space_factor
+        seconds = self.spec.time_factor / self.spec.fps
         late = (self.spec.time_factor - 1) / self.spec.fps if self._later else 0.0
-        time = (torch.arange(frames, device=self.device) * seconds - late).clamp(min=0)
-        across = (torch.arange(side, device=self.device) * float(cell_px) for side in (height, width))
-        return torch.stack(torch.meshgrid(time, *across, indexing="ij")).flatten(1)
+        return (torch.arange(frames, device=self.device) * seconds - late).clamp(min=0)
+
+    def _places(self, moments_BF: Tensor, height: int, width: int) -> Tensor:
+        """Where tokens are [B, 3, S], in seconds and px."""
+        down, across = (
+            torch.arange(side, device=self.device) * float(self.spec.space_factor) for side in (height, width)
+        )
+        shape = (*moments_BF.shape, height, width)
+        places = (moments_BF[:, :, None, None], down[:, None], across)
+        return torch.stack([place.expand(shape) for place in places], 1).flatten(2)
 
     @property
     def _takes_noise(self) -> bool:
@@ -252,9 +265,10 @@ class LtxVideo(Published):
 
 
 def _stirring(stage: Stage, given_F: tuple[bool, ...], noise: float) -> Stage:
-    """The stage with noise in its given frames, where none of them was made by a stage before."""
-    kept = [index for index, is_given in enumerate(stage.given, stage.start) if is_given]
-    return replace(stage, given_noise=noise) if kept and all(given_F[index] for index in kept) else stage
+    """The stage with noise in what is given, where no stage before made any of that."""
+    known = given_F or (False,) * stage.end
+    made = [index for index, is_given in enumerate(stage.given, stage.start) if is_given and not known[index]]
+    return stage if made else replace(stage, given_noise=noise)
 
 
 def _upsampler(source: Source) -> Any:

@@ -53,6 +53,7 @@ def read(path: Path, name: str) -> ModelSpec:
         noise="channels-first",
         default_sampler="lcm" if checkpoint.scheduler.get("stochastic_sampling") else "euler",
         given_noise=GIVEN_NOISE if later else None,
+        keyframes=later,
         noise_first=later,
         presets=presets(
             transformer.get("num_layers", 28), enlarges=layout.upsampler(checkpoint.text) is not None
