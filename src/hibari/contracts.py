@@ -190,8 +190,9 @@ class ModelSpec:
         given: what becomes of given frames. "clean": they stay in the clip at noise level 0. "beside": every frame
             starts from noise, and the network is shown the given ones beside it.
         given_noise: the default of the request's; None where given frames always stay clean.
-        keyframes: whether a picture inside a clip is shown to the network beside the clip, at its own pixel frame; else
-            it stands still for a latent frame in the clip.
+        keyframes: how many latent frames of a picture or a clip that comes later than a clip's beginning are shown to
+            the network beside the clip, at their own pixel frames. 0: all lie in the clip, and a picture stands still
+            for a latent frame.
         latent_step: a clip has 1 latent frame and a multiple of so many.
         lead_frames: latent frames that are made in front of those and not shown.
         noise_first: where noise is drawn from one generator, whether the clip's comes before what the encoder draws
@@ -228,7 +229,7 @@ class ModelSpec:
     default_sampler: SamplerName = "euler"
     given: Literal["clean", "beside"] = "clean"
     given_noise: float | None = None
-    keyframes: bool = False
+    keyframes: int = 0
     latent_step: int = 1
     lead_frames: int = 0
     noise_first: bool = False

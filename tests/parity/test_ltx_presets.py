@@ -362,6 +362,23 @@ def test_pictures_inside_a_clip_are_conditions_beside_it(
         resumed_at_every_step(model, job.request, tmp_path, job.start)
 
 
+@pytest.mark.parametrize("length", [5, 13])
+def test_a_clip_inside_a_clip_is_shown_beside_it_and_goes_on_inside(
+    model: Model, pipeline: Any, length: int
+) -> None:
+    """Its first two latent frames are tokens of their own, what follows lies in the clip."""
+    from diffusers.pipelines.ltx.pipeline_ltx_condition import LTXVideoCondition
+
+    clip = np.random.default_rng(0).integers(0, 256, (length, 32, 64, 3), np.uint8)
+    options = {"seed": 7, "size": (64, 32), "seconds": 17 / 25, "steps": 4, "guidance_scale": 3.0}
+    cards = [tools.StoryCard(4 / 25, clip=clip)]
+    job = tools.plan_job(model, tools.Wish("a red balloon", cards=cards, options=options))
+    latent, _ = made(model, job.request, job.start)
+    condition = LTXVideoCondition(video=list(map(Image.fromarray, clip)), frame_index=4)
+    wanted = plain_reference(pipeline, conditions=[condition], num_frames=17)
+    torch.testing.assert_close(latent, wanted, atol=1e-5, rtol=1e-5)
+
+
 def test_editing_begins_at_a_mixture(model: Model, pipeline: Any) -> None:
     """The reference's `denoise_strength` is a share of the steps, ours the noise level that they begin at."""
     before = torch.randn(CHANNELS, 3, 4, 8, generator=torch.Generator().manual_seed(1))

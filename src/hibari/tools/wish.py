@@ -26,20 +26,11 @@ from hibari.contracts import (
     InvalidRequest,
     ModelSpec,
 )
-from hibari.diffusion.noise import draw
 from hibari.engine import Start
 from hibari.engine.start import first_shape, latent_shape
 from hibari.models.protocol import Model
-from hibari.tools.sources import (
-    Given,
-    Source,
-    encode,
-    encode_inside,
-    read_clip,
-    read_frames,
-    read_picture,
-    still_inside,
-)
+from hibari.tools.pictures import Shown, decoded_frames, keyframes_of, placed
+from hibari.tools.sources import Given, Source, encode_inside, read_clip, still_inside
 
 STRENGTHS: Mapping[str, float] = {"subtle": 0.4, "mild": 0.65, "strong": 0.85}
 DEFAULT_JOIN_S = 1.0  # of what is made between two clips, and of a loop's way back
@@ -152,15 +143,6 @@ def plan_job(model: Model, wish: Wish) -> Job:
     return _from_pictures(model, wish)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Shown:
-    """A picture, or the first `most` frames of a clip, that is put into a clip at a pixel frame."""
-
-    source: Source
-    at: int
-    most: int = 1
-
-
 def _from_pictures(model: Model, wish: Wish) -> Job:
     """A prompt or a storyboard, with pictures and clips or without."""
     spec = model.spec
@@ -172,7 +154,7 @@ def _from_pictures(model: Model, wish: Wish) -> Job:
     request = GenerationRequest.resolve(spec, prompt, cards=cards, **wish.options)
     shape = latent_shape(spec, request)
     frames = shape[1]
-    pictures: dict[int, _Shown] = {}
+    pictures: dict[int, Shown] = {}
     for card in showing:
         if not 0 <= card.at_s <= request.seconds:
             raise InvalidRequest(
@@ -181,31 +163,34 @@ def _from_pictures(model: Model, wish: Wish) -> Job:
         at = min(round(card.at_s * spec.fps), request.native_frames - 1)
         place = min(frames - 1, -(-at // spec.time_factor))
         if card.image is not None:
-            pictures[place] = _Shown(card.image, at)
+            pictures[place] = Shown(card.image, at)
         elif card.clip is not None:
             most = request.native_frames if card.seconds is None else max(2, round(card.seconds * spec.fps))
-            pictures[place] = _Shown(card.clip, at, most)
+            pictures[place] = Shown(card.clip, at, most)
     if wish.last_image is not None:
-        pictures[frames - 1] = _Shown(wish.last_image, request.native_frames - 1)
+        pictures[frames - 1] = Shown(wish.last_image, request.native_frames - 1)
     if wish.image is not None:
-        pictures[0] = _Shown(wish.image, 0)
+        pictures[0] = Shown(wish.image, 0)
     if not pictures:
         return Job(request)
     generator, small, first = _generator(spec, request.seed), first_shape(spec, request), None
-    beside = {
-        place: shown for place, shown in pictures.items() if spec.keyframes and place and shown.most == 1
-    }
+    beside = {place: shown for place, shown in pictures.items() if spec.keyframes and place}
     if small and generator:
-        latent, given, noise = _placed(model, pictures, small, generator, draws=True)
+        latent, given, noise = placed(model, pictures, small, generator, draws=True)
         assert noise is not None
-        first, beside = Start(latent, given).mixed_with(noise, 1.0), dict[int, _Shown]()
+        first, beside = Start(latent, given).mixed_with(noise, 1.0), dict[int, Shown]()
     inside = {place: shown for place, shown in pictures.items() if place not in beside}
-    latent, given, noise = _placed(model, inside, shape, generator, draws=spec.noise_first)
+    latent, given, noise = placed(model, inside, shape, generator, draws=spec.noise_first)
+    shown_beside = [shown for _, shown in sorted(beside.items())]
+    keyframes, keyframes_at, rest = keyframes_of(model, shown_beside, shape, generator)
+    for place, part in rest.items():
+        end = place + part.shape[1]
+        latent[:, place:end] = part
+        given = (*given[:place], *[True] * part.shape[1], *given[end:])
     if all(given):
         raise InvalidRequest(
             f"what is given fills the whole clip of {request.seconds:g} s; make it longer", field="seconds"
         )
-    keyframes = _keyframes(model, [shown for _, shown in sorted(beside.items())], shape, generator)
     if noise is not None and spec.noise_moves:
         noise = noise.roll(sum(given), dims=1)
     start = Start(
@@ -215,7 +200,7 @@ def _from_pictures(model: Model, wish: Wish) -> Job:
         noise_CFHW=noise,
         first_CFHW=first,
         keyframes_CKHW=keyframes,
-        keyframes_at=tuple(shown.at for _, shown in sorted(beside.items())),
+        keyframes_at=keyframes_at,
     )
     return Job(request, start, extra={"given_pictures": sorted(pictures)})
 
@@ -223,64 +208,6 @@ def _from_pictures(model: Model, wish: Wish) -> Job:
 def _generator(spec: ModelSpec, seed: int) -> torch.Generator | None:
     """Where all random numbers of a clip come from, the encoder's included; None where each frame has its own."""
     return None if spec.noise == "by-frame" else torch.Generator().manual_seed(seed)
-
-
-def _placed(
-    model: Model,
-    pictures: Mapping[int, _Shown],
-    shape: tuple[int, int, int, int],
-    generator: torch.Generator | None,
-    *,
-    draws: bool,
-) -> tuple[Tensor, tuple[bool, ...], Tensor | None]:
-    """The latent of a shape that has the pictures and clips at their places, and 0 elsewhere; which of its frames are
-    given; and the clip's noise, if it is to be drawn here: before or after what the encoder draws, as the model has
-    it."""
-    spec = model.spec
-    native = shape[3] * spec.space_factor, shape[2] * spec.space_factor
-    noise = draw(shape, spec.noise, generator) if generator and draws and spec.noise_first else None
-    latent = torch.zeros(shape)
-    given = [False] * shape[1]
-    for place, shown in sorted(pictures.items()):
-        if shown.most == 1:
-            frames = read_picture(shown.source, native)
-        else:
-            frames = read_frames(spec, shown.source, native, shown.most)
-        part = _given_part(model, frames, generator, begins=place == 0)[:, : shape[1] - place]
-        end = place + part.shape[1]
-        latent[:, place:end], given[place:end] = part, [True] * part.shape[1]
-    if generator and draws and noise is None:
-        noise = draw(shape, spec.noise, generator)
-    return latent, tuple(given), noise
-
-
-def _keyframes(
-    model: Model,
-    pictures: Sequence[_Shown],
-    shape: tuple[int, int, int, int],
-    generator: torch.Generator | None,
-) -> Tensor | None:
-    """Latents [C, K, H, W] of pictures that are shown beside a clip of a shape; None of none."""
-    latents: list[Tensor] = []
-    native = shape[3] * model.spec.space_factor, shape[2] * model.spec.space_factor
-    for shown in pictures:
-        latents.append(encode(model, read_picture(shown.source, native), generator))
-        if generator:  # the reference draws the noise of a weaker keyframe, also where none of it is left
-            torch.randn(latents[-1].shape, generator=generator)
-    return torch.cat(latents, 1) if latents else None
-
-
-def _given_part(
-    model: Model, frames: np.ndarray, generator: torch.Generator | None, *, begins: bool
-) -> Tensor:
-    """Latent [C, n, H, W] of given frames; only whole latent frames, so that none is a repetition. One picture inside
-    stands still for a latent frame."""
-    factor = model.spec.time_factor
-    if begins:
-        return encode(model, frames[: 1 + (len(frames) - 1) // factor * factor], generator)
-    if len(frames) < factor:
-        return still_inside(model, frames[0])
-    return encode_inside(model, frames[: len(frames) // factor * factor])
 
 
 def _extend(model: Model, wish: Wish) -> Job:
@@ -403,15 +330,15 @@ def _joined(model: Model, wish: Wish, tool: str, clip: Given, parts: Sequence[_P
     given: list[bool] = []
     cut: set[int] = set()
     for part in parts:
-        first = _decoded_frames(spec, len(given))
+        first = decoded_frames(spec, len(given))
         latents.append(
             torch.zeros(channels, part, height, width) if isinstance(part, int) else part.latent_CFHW
         )
         given += [not isinstance(part, int)] * latents[-1].shape[1]
         if isinstance(part, _Part):
-            end = _decoded_frames(spec, len(given))
+            end = decoded_frames(spec, len(given))
             cut |= {*range(first, first + part.repeats_before), *range(end - part.repeats_after, end)}
-    decoded = _decoded_frames(spec, len(given))
+    decoded = decoded_frames(spec, len(given))
     shown = decoded - len(cut)
     request = _resolved(spec, _prompt(wish, clip), clip, shown, shown, wish.options)
     return Job(
@@ -422,16 +349,11 @@ def _joined(model: Model, wish: Wish, tool: str, clip: Given, parts: Sequence[_P
     )
 
 
-def _decoded_frames(spec: ModelSpec, latent_frames: int) -> int:
-    """Pixel frames of the first so many latent frames of a clip."""
-    return max(0, 1 + spec.time_factor * (latent_frames - 1))
-
-
 def _changed(
     model: Model, prompt: str, clip: Given, latent: Tensor, options: Mapping[str, Any], tool: str
 ) -> Job:
     """Every frame starts from a mixture."""
-    decoded = _decoded_frames(model.spec, latent.shape[1])
+    decoded = decoded_frames(model.spec, latent.shape[1])
     latent = torch.cat([latent[:, :1]] * model.spec.lead_frames + [latent], 1)
     frames = latent.shape[1]
     request = _resolved(model.spec, prompt, clip, min(clip.frames, decoded), decoded, options)

@@ -10,6 +10,7 @@ from hibari.models.ltx_video.presets import presets
 
 FPS = 25
 GIVEN_NOISE = 0.15  # `image_cond_noise_scale` of the authors' and of diffusers' LTXConditionPipeline
+KEYFRAMES = 2  # `num_prefix_latent_frames` of diffusers' LTXConditionPipeline
 WINDOW_FRAMES = 33  # latent frames: 257 pixel frames, the most it was trained on
 
 
@@ -53,7 +54,7 @@ def read(path: Path, name: str) -> ModelSpec:
         noise="channels-first",
         default_sampler="lcm" if checkpoint.scheduler.get("stochastic_sampling") else "euler",
         given_noise=GIVEN_NOISE if later else None,
-        keyframes=later,
+        keyframes=KEYFRAMES if later else 0,
         noise_first=later,
         presets=presets(
             transformer.get("num_layers", 28), enlarges=layout.upsampler(checkpoint.text) is not None
