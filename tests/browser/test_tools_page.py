@@ -150,6 +150,28 @@ def test_the_server_dies_and_comes_back_under_an_open_page(watched: Watched, tmp
         server.stop()
 
 
+def test_an_idle_page_sees_what_is_made_elsewhere_and_that_its_server_is_gone(
+    watched: Watched, server: Server
+) -> None:
+    page = watched.page
+    page.clock.install()
+    page.goto(server.origin)
+    expect(page.get_by_label("What happens in the video?")).to_be_visible()
+    other = make(server, "made elsewhere", seconds="1", steps=1)
+    wait_until_over(server, other)
+    expect(page.locator(f'[data-id="{other}"]')).to_have_count(0)
+    page.clock.fast_forward(25_000)
+    expect(page.locator(f'[data-id="{other}"]')).to_have_count(1)
+    watched.refusals = ["net::ERR_"]
+    page.route("**/v1/**", lambda route: route.abort())
+
+    def told() -> bool:
+        page.clock.fast_forward(5_000)  # the pauses between attempts are of this clock, too
+        return page.get_by_text("The server cannot be reached").is_visible()
+
+    until(told)
+
+
 def test_a_closed_tab_loses_nothing(page: Page, server: Server) -> None:
     page.goto(server.origin)
     page.get_by_label("What happens in the video?").fill("made behind a closed tab")

@@ -7,6 +7,7 @@ import { readEvents } from "./events";
 
 export const PAGE = 48;
 const REFRESH_MS = 4000; // places in the queue move without an event
+const IDLE_MS = 20_000; // somebody may make a video elsewhere, and a server may go
 const UNDO_MS = 6000;
 
 export const session = signal<Session | null>(null);
@@ -234,6 +235,11 @@ export function keepUpToDate(): void {
       stop.abort();
       clearInterval(timer);
     };
+  });
+  effect(() => {
+    if (phase.value !== "ready" || !visible.value || anyUnfinished.value || offline.value) return;
+    const timer = setInterval(() => void refresh(), IDLE_MS);
+    return () => clearInterval(timer);
   });
   effect(() => {
     if (!offline.value || phase.value === "signed-out") return;
