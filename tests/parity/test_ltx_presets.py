@@ -174,7 +174,7 @@ def test_guidance_lists_skipped_blocks_and_rescaling(model: Any, pipeline: Any) 
 
 
 def two_passes(
-    pipeline: Any, upsampler: Any, pictures: tuple[Image.Image, Image.Image] | None
+    pipeline: Any, upsampler: Any, pictures: tuple[Image.Image, Image.Image] | None, frame: int = 0
 ) -> torch.Tensor:
     """diffusers' chain of three pipelines, at the sizes of the authors' script, out of one generator."""
     call = {
@@ -182,7 +182,7 @@ def two_passes(
         "output_type": "latent", "generator": torch.Generator().manual_seed(7), "image_cond_noise_scale": 0.0,
     }  # fmt: skip
     first, second = (
-        ({"image": one, "frame_index": 0, "strength": 1.0} for one in pictures) if pictures else ({}, {})
+        ({"image": one, "frame_index": frame, "strength": 1.0} for one in pictures) if pictures else ({}, {})
     )
     enlarge = diffusers_class("LTXLatentUpsamplePipeline")(vae=pipeline.vae, latent_upsampler=upsampler)
     with quiet():
@@ -197,19 +197,21 @@ def two_passes(
     return again.frames[0]
 
 
-@pytest.mark.parametrize("pictured", [False, True], ids=["text", "picture"])
-def test_two_passes(model: Model, pipeline: Any, upsampler: Any, pictured: bool) -> None:
-    """diffusers' chain. A picture is encoded at both sizes, and stays as it is in both passes."""
+@pytest.mark.parametrize("pictured", ["", "image", "last_image"])
+def test_two_passes(model: Model, pipeline: Any, upsampler: Any, pictured: str) -> None:
+    """diffusers' chain. A picture is encoded at both sizes, and stays as it is, or is shown beside, in both passes."""
     picture = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
     whole = Image.fromarray(picture)
     pictures = (whole.resize((64, 32), Image.Resampling.LANCZOS), whole) if pictured else None
     # With noise in it the seed would not carry over: the chain draws it before the second pass's own.
     options = {"seed": 7, "size": SIZE, "seconds": FRAMES / 25, "preset": "twice", "given_noise": 0.0}
-    wish = tools.Wish("a red balloon", image=picture if pictured else None, options=options)
+    shown: dict[str, Any] = {pictured: picture} if pictured else {}
+    wish = tools.Wish("a red balloon", **shown, options=options)
     job = tools.plan_job(model, wish)
     assert (job.request.native_width, job.request.native_height, job.request.steps) == (128, 64, 7)
     latent, frames = made(model, job.request, job.start)
-    torch.testing.assert_close(latent, two_passes(pipeline, upsampler, pictures), atol=1e-4, rtol=1e-4)
+    wanted = two_passes(pipeline, upsampler, pictures, FRAMES - 1 if pictured == "last_image" else 0)
+    torch.testing.assert_close(latent, wanted, atol=1e-4, rtol=1e-4)
     assert frames.shape == (FRAMES, 64, 128, 3)
     assert frames.std() > 5
 

@@ -238,7 +238,7 @@ CURSOR = {"format": "hibari generation state 3", "stage": "0", "step": "1", "reu
         (safetensors.torch.save({"latent_CFHW": LATENT}), "has format None"),
         (
             safetensors.torch.save({"latent_CFHW": LATENT, "keyframes_CKHW": LATENT + 1}, CURSOR),
-            "holds 1 keyframes",
+            r"keyframes of \[1\], at the pixel frames \[\]",
         ),
         (
             safetensors.torch.save({"latent_CFHW": LATENT}, {**CURSOR, "format": "other"}),

@@ -270,7 +270,7 @@ def _window(run: Run) -> Tensor:
 def _stirred(run: Run, stage: Stage, x_CFHW: Tensor) -> tuple[Run, Tensor, Tensor | None]:
     """The window and the keyframes beside it as the network is shown them, with what noise is added to what is given;
     and the run after that was drawn."""
-    keyframes = run.state.keyframes_CKHW
+    keyframes = run.state.keyframes_CKHW if stage.shrink == 1 else run.state.first_keyframes_CKHW
     if keyframes is not None:
         keyframes = keyframes.to(x_CFHW.device)
     if not stage.given_noise or not (any(stage.given) or run.state.keyframes_at):

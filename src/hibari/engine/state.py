@@ -19,7 +19,8 @@ from hibari.diffusion.noise import clip_noise
 from hibari.engine.start import Start, first_shape, latent_shape
 
 _FORMAT = "hibari generation state 3"
-_LATENTS = ("latent_CFHW", "velocity_CFHW", "x0_CFHW", "window_CFHW", "given_CFHW", "keyframes_CKHW")
+_KEYFRAMES = ("keyframes_CKHW", "first_keyframes_CKHW")
+_LATENTS = ("latent_CFHW", "velocity_CFHW", "x0_CFHW", "window_CFHW", "given_CFHW", *_KEYFRAMES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +42,7 @@ class GenerationState:
         given_CFHW: float32, frames that the network is shown beside the clip, 0 where there is none; None for models
             that are given frames in the clip.
         keyframes_CKHW: float32, pictures that the network is shown beside the clip at one moment each, or None.
+        first_keyframes_CKHW: the same for stages that work on fewer cells than the clip has.
         keyframes_at: the pixel frame of each, counted in the clip.
         generator: uint8, from where random numbers go on; None where none are wanted any more.
     """
@@ -55,6 +57,7 @@ class GenerationState:
     window_CFHW: Tensor | None = None
     given_CFHW: Tensor | None = None
     keyframes_CKHW: Tensor | None = None
+    first_keyframes_CKHW: Tensor | None = None
     keyframes_at: tuple[int, ...] = ()
     generator: Tensor | None = None
 
@@ -119,9 +122,9 @@ class GenerationState:
                     f"{name} in {path} is {tensor.dtype} {list(tensor.shape)}; it must be {dtype}, {axes} axes"
                 )
         keyframes_at = metadata.get("keyframes_at", "").split()
-        held = tensors["keyframes_CKHW"].shape[1] if "keyframes_CKHW" in tensors else 0
-        if len(keyframes_at) != held or not all(number.isdecimal() for number in keyframes_at):
-            raise InputError(f"{path} holds {held} keyframes, at the pixel frames {keyframes_at}")
+        held = {tensors[name].shape[1] for name in _KEYFRAMES if name in tensors} or {0}
+        if held != {len(keyframes_at)} or not all(number.isdecimal() for number in keyframes_at):
+            raise InputError(f"{path} holds keyframes of {sorted(held)}, at the pixel frames {keyframes_at}")
         cursor = [metadata.get(name, "") for name in ("stage", "step", "reused")]
         if not all(number.isdecimal() for number in cursor):
             raise InputError(f"{path} has the stage, step and reuse {cursor}; all must be whole numbers")
@@ -185,6 +188,7 @@ def initial_state(spec: ModelSpec, request: GenerationRequest, start: Start | No
         window_CFHW=first,
         given_CFHW=given,
         keyframes_CKHW=start.keyframes_CKHW if start else None,
+        first_keyframes_CKHW=start.first_keyframes_CKHW if start else None,
         keyframes_at=start.keyframes_at if start else (),
         generator=generator.get_state(),
     )

@@ -41,10 +41,7 @@ def placed(
     latent = torch.zeros(shape)
     given = [False] * shape[1]
     for place, shown in sorted(pictures.items()):
-        if shown.most == 1:
-            frames = read_picture(shown.source, native)
-        else:
-            frames = read_frames(spec, shown.source, native, shown.most)
+        frames = _frames(spec, shown, native)
         part = _given_part(model, frames, generator, begins=place == 0)[:, : shape[1] - place]
         end = place + part.shape[1]
         latent[:, place:end], given[place:end] = part, [True] * part.shape[1]
@@ -53,32 +50,39 @@ def placed(
     return latent, tuple(given), noise
 
 
-@torch.inference_mode()
-def keyframes_of(
+def with_keyframes(
     model: Model,
     beside: Sequence[Shown],
-    shape: tuple[int, int, int, int],
+    latent_CFHW: Tensor,
+    given_F: tuple[bool, ...],
     generator: torch.Generator | None,
-) -> tuple[Tensor | None, tuple[int, ...], dict[int, Tensor]]:
-    """Pictures and clips that come later in a clip of a shape: latents [C, K, H, W] that are shown beside it and their
-    pixel frames; and what of longer ones lies in it, by its first latent frame."""
+) -> tuple[Tensor, tuple[bool, ...], Tensor | None, tuple[int, ...]]:
+    """What `placed` gave, with pictures and clips that come later in it: of longer ones the end lies in the latent; and
+    the latents [C, K, H, W] that are shown beside it, with their pixel frames."""
     spec = model.spec
-    factor, native = spec.time_factor, (shape[3] * spec.space_factor, shape[2] * spec.space_factor)
-    latents, at, inside = list[Tensor](), list[int](), dict[int, Tensor]()
+    latent, given = latent_CFHW.clone(), [*given_F]
+    factor, (height, width) = spec.time_factor, latent.shape[2:]
+    keyframes, at = list[Tensor](), list[int]()
     for shown in beside:
-        if shown.most == 1:
-            frames = read_picture(shown.source, native)
-        else:
-            frames = read_frames(spec, shown.source, native, shown.most)
-        frames = frames[: decoded_frames(spec, shape[1]) - shown.at]
+        frames = _frames(spec, shown, (width * spec.space_factor, height * spec.space_factor))
+        frames = frames[: decoded_frames(spec, len(given)) - shown.at]
         part = encode(model, frames[: 1 + (len(frames) - 1) // factor * factor], generator)
-        latents.append(part[:, : spec.keyframes])
-        at += [shown.at + max(0, factor * (frame - 1) + 1) for frame in range(latents[-1].shape[1])]
+        keyframe, rest = part[:, : spec.keyframes], part[:, spec.keyframes :]
         if generator:  # the reference draws the noise of a weaker keyframe, also where none of it is left
-            torch.randn(latents[-1].shape, generator=generator)
-        if part.shape[1] > spec.keyframes:
-            inside[shown.at // factor + spec.keyframes] = part[:, spec.keyframes :]
-    return torch.cat(latents, 1) if latents else None, tuple(at), inside
+            torch.randn(keyframe.shape, generator=generator)
+        keyframes.append(keyframe)
+        at += [shown.at + max(0, factor * (frame - 1) + 1) for frame in range(keyframe.shape[1])]
+        start = shown.at // factor + spec.keyframes
+        end = start + rest.shape[1]
+        latent[:, start:end], given[start:end] = rest, [True] * rest.shape[1]
+    return latent, tuple(given), torch.cat(keyframes, 1) if keyframes else None, tuple(at)
+
+
+def _frames(spec: ModelSpec, shown: Shown, native: tuple[int, int]) -> np.ndarray:
+    """uint8 [n, h, w, 3] of what is shown."""
+    if shown.most == 1:
+        return read_picture(shown.source, native)
+    return read_frames(spec, shown.source, native, shown.most)
 
 
 def _given_part(

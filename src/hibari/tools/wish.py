@@ -29,7 +29,7 @@ from hibari.contracts import (
 from hibari.engine import Start
 from hibari.engine.start import first_shape, latent_shape
 from hibari.models.protocol import Model
-from hibari.tools.pictures import Shown, decoded_frames, keyframes_of, placed
+from hibari.tools.pictures import Shown, decoded_frames, placed, with_keyframes
 from hibari.tools.sources import Given, Source, encode_inside, read_clip, still_inside
 
 STRENGTHS: Mapping[str, float] = {"subtle": 0.4, "mild": 0.65, "strong": 0.85}
@@ -173,20 +173,21 @@ def _from_pictures(model: Model, wish: Wish) -> Job:
         pictures[0] = Shown(wish.image, 0)
     if not pictures:
         return Job(request)
-    generator, small, first = _generator(spec, request.seed), first_shape(spec, request), None
-    beside = {place: shown for place, shown in pictures.items() if spec.keyframes and place}
+    beside = [shown for place, shown in sorted(pictures.items()) if spec.keyframes and place]
+    inside = {place: shown for place, shown in pictures.items() if shown not in beside}
+    generator, small, first, first_keyframes = (
+        _generator(spec, request.seed),
+        first_shape(spec, request),
+        None,
+        None,
+    )
     if small and generator:
-        latent, given, noise = placed(model, pictures, small, generator, draws=True)
+        latent, given, noise = placed(model, inside, small, generator, draws=True)
+        latent, given, first_keyframes, _ = with_keyframes(model, beside, latent, given, generator)
         assert noise is not None
-        first, beside = Start(latent, given).mixed_with(noise, 1.0), dict[int, Shown]()
-    inside = {place: shown for place, shown in pictures.items() if place not in beside}
+        first = Start(latent, given).mixed_with(noise, 1.0)
     latent, given, noise = placed(model, inside, shape, generator, draws=spec.noise_first)
-    shown_beside = [shown for _, shown in sorted(beside.items())]
-    keyframes, keyframes_at, rest = keyframes_of(model, shown_beside, shape, generator)
-    for place, part in rest.items():
-        end = place + part.shape[1]
-        latent[:, place:end] = part
-        given = (*given[:place], *[True] * part.shape[1], *given[end:])
+    latent, given, keyframes, keyframes_at = with_keyframes(model, beside, latent, given, generator)
     if all(given):
         raise InvalidRequest(
             f"what is given fills the whole clip of {request.seconds:g} s; make it longer", field="seconds"
@@ -200,6 +201,7 @@ def _from_pictures(model: Model, wish: Wish) -> Job:
         noise_CFHW=noise,
         first_CFHW=first,
         keyframes_CKHW=keyframes,
+        first_keyframes_CKHW=first_keyframes,
         keyframes_at=keyframes_at,
     )
     return Job(request, start, extra={"given_pictures": sorted(pictures)})
