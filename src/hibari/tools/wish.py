@@ -175,12 +175,8 @@ def _from_pictures(model: Model, wish: Wish) -> Job:
         return Job(request)
     beside = [shown for place, shown in sorted(pictures.items()) if spec.keyframes and place]
     inside = {place: shown for place, shown in pictures.items() if shown not in beside}
-    generator, small, first, first_keyframes = (
-        _generator(spec, request.seed),
-        first_shape(spec, request),
-        None,
-        None,
-    )
+    generator, small = _generator(spec, request.seed), first_shape(spec, request)
+    first = first_keyframes = None
     if small and generator:
         latent, given, noise = placed(model, inside, small, generator, draws=True)
         latent, given, first_keyframes, _ = with_keyframes(model, beside, latent, given, generator)
