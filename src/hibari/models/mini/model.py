@@ -29,7 +29,7 @@ from hibari.models.protocol import Conditioning, Footprint
 TEXT_ENCODER_BYTES = 180_000_000  # half of it weights, half the library that runs them; measured
 DECODED_TOGETHER = 3  # latent frames a chunk: faster than one at a time
 DECODE_NUMBERS_PER_PIXEL = 30  # float32 numbers alive while a frame is decoded; oneDNN takes what it likes
-UPSCALE_NUMBERS_PER_PIXEL = 560  # and while a decoded chunk is upscaled
+UPSCALE_NUMBERS_PER_PIXEL = 640  # and while a decoded chunk is upscaled
 PREVIEW_PX = 4  # pixels of the preview a latent cell, in each direction
 
 
