@@ -120,8 +120,9 @@ def same(one: GenerationState, other: GenerationState) -> bool:
         return None if tensor is None else tensor.numpy().tobytes()
 
     def all_of(state: GenerationState) -> tuple[object, ...]:
-        tensors = bits(state.latent_CFHW), bits(state.velocity_CFHW), bits(state.keyframes_CKHW)
-        return state.stage, state.step, state.change, state.reused, state.keyframes_at, *tensors
+        tensors = bits(state.latent_CFHW), bits(state.velocity_CFHW)
+        beside = bits(state.keyframes_CKHW), bits(state.first_keyframes_CKHW), state.keyframes_at
+        return state.stage, state.step, state.change, state.reused, *tensors, *beside
 
     return all_of(one) == all_of(other)
 
@@ -198,6 +199,7 @@ def test_a_state_comes_back_from_disk_bit_for_bit(tmp_path: Path) -> None:
             step=3,
             velocity_CFHW=velocity,
             keyframes_CKHW=latent.flip(1),
+            first_keyframes_CKHW=latent.clone(),
             keyframes_at=(5, 40),
         )
         state.save(tmp_path / "state")

@@ -298,7 +298,7 @@ def _velocities(model: Model, windows: Sequence[tuple[Run, Stage, Tensor, Tensor
     """Of windows and the keyframes beside them: each one's guided velocity [C, F, H, W] in float32."""
     if not windows:
         return []
-    rows = [run._rows() for run, _, _, _ in windows]
+    rows = [run._rows() for run, *_ in windows]
     latents, sigmas, conditionings, starts = [], [], [], []
     for (run, stage, x, keyframes), asked in zip(windows, rows, strict=True):
         count = len(asked.chosen)
@@ -321,7 +321,7 @@ def _velocities(model: Model, windows: Sequence[tuple[Run, Stage, Tensor, Tensor
     parts = together.split([len(asked.chosen) for asked in rows])
     return [
         _guided(run, stage, asked, part)
-        for (run, stage, _, _), asked, part in zip(windows, rows, parts, strict=True)
+        for (run, stage, *_), asked, part in zip(windows, rows, parts, strict=True)
     ]
 
 

@@ -24,7 +24,7 @@ class Start:
         noise_CFHW: the clip's noise, float32, where it was drawn before the latent; else None.
         first_CFHW: of a clip that is made twice, the first pass before its first step; else None.
         keyframes_CKHW: latents of pictures that are shown beside the clip, float32; None where there are none.
-        first_keyframes_CKHW: the same pictures at the size of the first pass; None with `first_CFHW`.
+        first_keyframes_CKHW: the same pictures at the size of the first pass; None where `first_CFHW` is.
         keyframes_at: the pixel frame of each of them, counted in the clip.
     """
 

@@ -61,18 +61,18 @@ def with_keyframes(
     the latents [C, K, H, W] that are shown beside it, with their pixel frames."""
     spec = model.spec
     latent, given = latent_CFHW.clone(), [*given_F]
-    factor, (height, width) = spec.time_factor, latent.shape[2:]
+    height, width = latent.shape[2:]
     keyframes, at = list[Tensor](), list[int]()
     for shown in beside:
         frames = _frames(spec, shown, (width * spec.space_factor, height * spec.space_factor))
         frames = frames[: decoded_frames(spec, len(given)) - shown.at]
-        part = encode(model, frames[: 1 + (len(frames) - 1) // factor * factor], generator)
+        part = _given_part(model, frames, generator, begins=True)
         keyframe, rest = part[:, : spec.keyframes], part[:, spec.keyframes :]
         if generator:  # the reference draws the noise of a weaker keyframe, also where none of it is left
             torch.randn(keyframe.shape, generator=generator)
         keyframes.append(keyframe)
-        at += [shown.at + max(0, factor * (frame - 1) + 1) for frame in range(keyframe.shape[1])]
-        start = shown.at // factor + spec.keyframes
+        at += [shown.at + decoded_frames(spec, frame) for frame in range(keyframe.shape[1])]
+        start = shown.at // spec.time_factor + spec.keyframes
         end = start + rest.shape[1]
         latent[:, start:end], given[start:end] = rest, [True] * rest.shape[1]
     return latent, tuple(given), torch.cat(keyframes, 1) if keyframes else None, tuple(at)
